@@ -1,0 +1,1 @@
+"""Sparsity Explorer's library: score, mask, prune, sweep and measure; torch and numpy only."""

@@ -1,0 +1,108 @@
+"""A model seen through a few batches: gradients, input norms, each measured once, when asked for."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.trace import Use, watch
+from sparsity_core.weights import Masks, Prunable, Weights, check_finite, mask_, prunable
+
+Batch = tuple[Tensor, Tensor]  # inputs, targets
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> mean loss, or one loss a sample
+
+
+class Probe:
+    """What scorers may know of a model.
+
+    It works on its own copy of the model, in evaluation mode (norms use their running statistics),
+    under `masks`. `batches` may be empty for scorers that need no data; `seed` is for scorers that
+    draw random numbers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch] = (),
+        loss: Loss = F.cross_entropy,
+        masks: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.batches = list(batches)
+        self.loss_function = loss
+        self.masks: Masks = dict(masks or {})
+        self.seed = seed
+        mask_(self.model, self.masks)
+
+    @cached_property
+    def layers(self) -> dict[str, Prunable]:
+        """The prunable tensors."""
+        return prunable(self.model)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The prunable weights under the masks."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name].detach() for name in self.layers}
+
+    @cached_property
+    def gradients(self) -> Weights:
+        """dL/dw of the mean loss over all samples, at pruned weights too; zero where unused."""
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        leaves = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
+        samples = self._samples()
+        for inputs, targets in self.batches:
+            outputs = torch.func.functional_call(self.model, leaves, (inputs,))
+            loss = self.loss_function(outputs, targets).mean()
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            for name, gradient in zip(leaves, found, strict=True):
+                if gradient is not None:
+                    total[name] += gradient * (len(inputs) / samples)
+        for name, gradient in total.items():
+            check_finite(name, gradient, "gradients")
+        return total
+
+    @cached_property
+    def input_energy(self) -> Weights:
+        """Sum of squares of what each weight is multiplied by, in the weight's shape, float32.
+
+        For Linear entry (i, j) is sum_x x_j^2 over all samples and positions; for a convolution
+        the sum runs over the input values under that kernel position, padding included as zeros.
+        """
+        energy = {n: torch.zeros(w.shape, device=w.device) for n, w in self.weights.items()}
+
+        def add(use: Use) -> None:
+            energy[use.name][use.rows] += use.input_energy()
+
+        self._forward(add)
+        return energy
+
+    @cached_property
+    def uses(self) -> dict[str, int]:
+        """How often each weight enters a product in the forward pass of one batch."""
+        count = dict.fromkeys(self.layers, 0)
+
+        def add(use: Use) -> None:
+            count[use.name] += 1
+
+        self._forward(add, self.batches[:1])
+        return count
+
+    def _forward(self, seen: Callable[[Use], None], batches: list[Batch] | None = None) -> None:
+        self._samples()
+        with torch.no_grad(), watch(self.model, seen):
+            for inputs, _ in self.batches if batches is None else batches:
+                self.model(inputs)
+
+    def _samples(self) -> int:
+        if not self.batches:
+            raise SparsityError(
+                "the probe has no batches, and this scorer needs data; "
+                "give Probe(model, batches) or choose a scorer that needs none, such as magnitude"
+            )
+        return sum(len(inputs) for inputs, _ in self.batches)

@@ -1,0 +1,132 @@
+"""A recipe is data: which scorer, structure, allocation, schedule and training, and how sparse."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import yaml
+
+from sparsity_core.allocations import ALLOCATIONS, Allocation, Uniform
+from sparsity_core.digest import digest_of
+from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.schedules import SCHEDULES, OneShot, Schedule
+from sparsity_core.scorers import SCORERS, Magnitude, Scorer
+from sparsity_core.structures import STRUCTURES, Structure, Unstructured
+from sparsity_core.weights import check_sparsity
+
+OPTIMIZERS = ("sgd", "adam")
+RATE_SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained or fine-tuned; `epochs` passes over the train split."""
+
+    epochs: int = 5
+    optimizer: str = "sgd"
+    rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    rate_schedule: str = "cosine"
+    clip: float | None = None  # largest norm of all gradients together
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.rate_schedule not in RATE_SCHEDULES:
+            raise unknown("rate schedule", self.rate_schedule, RATE_SCHEDULES)
+        for name, least in (("epochs", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise SparsityError(f"{name} must be a whole number from {least}, got {value!r}")
+        for name in ("rate", "momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise SparsityError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
+        if self.clip is not None and not self.clip > 0:
+            raise SparsityError(f"clip must be more than 0, got {self.clip!r}; leave it out for none")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a model is pruned, apart from the model and its data.
+
+    `skip` names layers that stay dense: parameter or module names, `first`, `last`.
+    """
+
+    sparsity: float = 0.5
+    scorer: Scorer = field(default_factory=Magnitude)
+    structure: Structure = field(default_factory=Unstructured)
+    allocation: Allocation = field(default_factory=Uniform)
+    schedule: Schedule = field(default_factory=OneShot)
+    skip: tuple[str, ...] = ()
+    training: Training | None = None  # fine-tuning after each round
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sparsity", check_sparsity(self.sparsity))
+        object.__setattr__(self, "skip", tuple(self.skip))
+
+    def at(self, sparsity: float) -> "Recipe":
+        """The same recipe with another sparsity."""
+        return replace(self, sparsity=sparsity)
+
+    @property
+    def digest(self) -> str:
+        """A name that equal recipes share."""
+        return digest_of(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain data; `from_dict` reads it back."""
+        return {
+            "sparsity": self.sparsity,
+            "scorer": SCORERS.to_dict(self.scorer),
+            "structure": STRUCTURES.to_dict(self.structure),
+            "allocation": ALLOCATIONS.to_dict(self.allocation),
+            "schedule": SCHEDULES.to_dict(self.schedule),
+            "skip": list(self.skip),
+            "training": asdict(self.training) if self.training else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
+        """The recipe from plain data; what is absent takes its default, what is unknown is named."""
+        readers = {
+            "scorer": SCORERS.from_dict,
+            "structure": STRUCTURES.from_dict,
+            "allocation": ALLOCATIONS.from_dict,
+            "schedule": SCHEDULES.from_dict,
+            "training": _training_from_dict,
+        }
+        for name in data:
+            if name not in (known := [f.name for f in fields(cls)]):
+                raise unknown("entry of a recipe", name, known)
+        return cls(**{name: readers.get(name, _as_is)(value) for name, value in data.items()})
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML text."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "Recipe":
+        """The recipe from YAML text; only plain data is read, nothing is executed."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SparsityError(f"not a recipe: {str(error).splitlines()[0]}") from error
+        if not isinstance(data, dict):
+            raise SparsityError("not a recipe: the YAML text must be a mapping of names to choices")
+        return cls.from_dict(data)
+
+
+def _training_from_dict(data: Mapping[str, Any] | None) -> Training | None:
+    if data is None:
+        return None
+    known = [f.name for f in fields(Training)]
+    for name in data:
+        if name not in known:
+            raise unknown("entry of training", name, known)
+    return Training(**data)
+
+
+def _as_is(value: Any) -> Any:
+    return value

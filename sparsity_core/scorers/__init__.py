@@ -1,0 +1,12 @@
+"""How much does each weight matter? One file a source of evidence; SCORERS lists them all."""
+
+# In the order in which a person meets them, which is the order of SCORERS.kinds().
+# isort: off
+from sparsity_core.scorers.scorer import SCORERS, Scorer
+from sparsity_core.scorers.weight import Magnitude, Random
+from sparsity_core.scorers.gradient import Snip, Taylor
+from sparsity_core.scorers.activation import Wanda
+
+# isort: on
+
+__all__ = ["SCORERS", "Magnitude", "Random", "Scorer", "Snip", "Taylor", "Wanda"]

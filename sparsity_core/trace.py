@@ -1,0 +1,101 @@
+"""Every use of a prunable weight in a forward pass, by parameter name.
+
+Watches the matrix products and convolutions that torch really runs, not modules. So weights used
+twice, weights shared between modules, and the projections inside attention are all seen.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sparsity_core.weights import prunable
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One product with a weight, or with some of its rows (fused q, k, v projections)."""
+
+    name: str
+    rows: slice
+    output: Tensor
+    input_energy: Callable[[], Tensor]  # see Probe.input_energy; shape of the rows
+
+    @property
+    def positions(self) -> int:
+        """How often each weight is multiplied: samples times places where the row is applied."""
+        return self.output.numel() // (self.rows.stop - self.rows.start)
+
+
+@contextmanager
+def watch(model: nn.Module, seen: Callable[[Use], None]) -> Iterator[None]:
+    """Call `seen` for every use of a prunable weight of `model` while the context is open.
+
+    Run the model under `torch.no_grad()` inside it: inference mode hides the single products.
+    """
+    names = prunable(model)
+    weights = {name: p for name, p in model.named_parameters() if name in names}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    # The fused kernel of nn.MultiheadAttention hides its projections.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with _Watch(weights, seen):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+class _Watch(TorchDispatchMode):
+    def __init__(self, weights: Mapping[str, Tensor], seen: Callable[[Use], None]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.by_storage = {w.untyped_storage().data_ptr(): name for name, w in weights.items()}
+        self.seen = seen
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is _aten.convolution.default:
+            self._report_convolution(*args, output=output)
+        elif func in (_aten.mm.default, _aten.bmm.default):
+            self._report_product(*args, output)
+        elif func in (_aten.addmm.default, _aten.baddbmm.default):
+            self._report_product(*args[1:3], output)
+        return output
+
+    def _report_convolution(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any, output: Tensor
+    ) -> None:
+        def energy() -> Tensor:
+            # d/dw of sum(conv(x^2, w)) is just that sum, whatever stride, padding and groups are.
+            x2, ones = x.float().square(), torch.ones_like(output, dtype=torch.float32)
+            only_weight = [False, True, False]
+            back = _aten.convolution_backward
+            return back(ones, x2, weight.float(), None, *geometry, only_weight)[1]
+
+        self._report(weight, output, energy)
+
+    def _report_product(self, x: Tensor, factor: Tensor, output: Tensor) -> None:
+        if factor.dim() == 3 and factor.stride(0) == 0:  # one weight, expanded over a batch
+            factor = factor[0]
+        if factor.dim() == 2:  # (inputs, outputs): the weight, transposed
+            def energy() -> Tensor:
+                total = x.float().square().reshape(-1, x.shape[-1]).sum(0)
+                return total.expand(factor.shape[::-1])
+
+            self._report(factor.t(), output, energy)
+
+    def _report(self, weight: Tensor, output: Tensor, energy: Callable[[], Tensor]) -> None:
+        name = self.by_storage.get(weight.untyped_storage().data_ptr())
+        if name is None:
+            return
+        whole = self.weights[name]
+        if weight.shape[1:] != whole.shape[1:] or weight.stride() != whole.stride():
+            return  # another tensor in the same storage
+        first = (weight.storage_offset() - whole.storage_offset()) // whole.stride(0)
+        self.seen(Use(name, slice(first, first + weight.shape[0]), output, energy))
