@@ -66,9 +66,7 @@ class Global:
         removed = sizes[owner[order]].cumsum(0)
         budget = round(target * sum(layer.size for layer in layers.values()))
         pruned = torch.bincount(owner[order[removed <= budget]], minlength=len(counts))
-        return {
-            name: int(n) / count for name, n, count in zip(layers, pruned, counts, strict=True)
-        }
+        return {name: int(n) / count for name, n, count in zip(layers, pruned, counts, strict=True)}
 
 
 @ALLOCATIONS.register("erk")

@@ -1,8 +1,9 @@
 """A model seen through a few batches: gradients, input norms, each measured once, when asked for."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.trace import Use, watch
 from sparsity_core.weights import Masks, Prunable, Weights, check_finite, mask_, prunable
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]  # inputs, targets
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> mean loss, or one loss a sample
 
@@ -37,7 +39,14 @@ class Probe:
         self.loss_function = loss
         self.masks: Masks = dict(masks or {})
         self.seed = seed
+        self._known: dict[Hashable, Any] = {}
         mask_(self.model, self.masks)
+
+    def once(self, key: Hashable, measure: Callable[[], T]) -> T:
+        """What `measure` answers, asked only the first time for a key."""
+        if key not in self._known:
+            self._known[key] = measure()
+        return self._known[key]
 
     @cached_property
     def layers(self) -> dict[str, Prunable]:

@@ -44,7 +44,9 @@ class Training:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise SparsityError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
         if self.clip is not None and not self.clip > 0:
-            raise SparsityError(f"clip must be more than 0, got {self.clip!r}; leave it out for none")
+            raise SparsityError(
+                f"clip must be more than 0, got {self.clip!r}; leave it out for none"
+            )
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class _Watch(TorchDispatchMode):
         if factor.dim() == 3 and factor.stride(0) == 0:  # one weight, expanded over a batch
             factor = factor[0]
         if factor.dim() == 2:  # (inputs, outputs): the weight, transposed
+
             def energy() -> Tensor:
                 total = x.float().square().reshape(-1, x.shape[-1]).sum(0)
                 return total.expand(factor.shape[::-1])

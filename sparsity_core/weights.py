@@ -62,7 +62,12 @@ def prunable(model: nn.Module) -> dict[str, Prunable]:
             if isinstance(getattr(module, bias, None), nn.Parameter):
                 biases = (*biases, f"{path}.{bias}".lstrip("."))
             found[name] = Prunable(
-                name, kind, tuple(weight.shape), groups, tuple(aliases), tuple(dict.fromkeys(biases))
+                name,
+                kind,
+                tuple(weight.shape),
+                groups,
+                tuple(aliases),
+                tuple(dict.fromkeys(biases)),
             )
     order = {name: i for i, (name, _) in enumerate(model.named_parameters())}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))

@@ -1,0 +1,74 @@
+"""A pruned model beside the dense one, on the same samples."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparsity_core.intervals import paired_difference
+from sparsity_core.train import Evaluation
+from sparsity_core.weights import mask_
+
+# ok        measured
+# skipped   the structure does not fit the layer, or cannot have this sparsity; not measured
+# collapsed measured, but a layer has no weight left: its number says nothing about sparsity
+# nan       weights, scores or outputs are NaN or infinite; not measured
+# failed    anything else; the message says what
+STATUSES = ("ok", "skipped", "collapsed", "nan", "failed")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Metric and loss of both models; `drop` and `loss_rise` are positive when pruning hurts."""
+
+    value: float
+    dense_value: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    loss: float
+    dense_loss: float
+    loss_rise: float
+    loss_rise_low: float
+    loss_rise_high: float
+    samples: int
+
+
+def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
+    """Differences with paired 95 % intervals, which see only the samples that changed."""
+    drop = paired_difference(dense.values, pruned.values)
+    rise = paired_difference(pruned.losses, dense.losses)
+    return Comparison(
+        value=pruned.value,
+        dense_value=dense.value,
+        drop=drop.value,
+        drop_low=drop.low,
+        drop_high=drop.high,
+        loss=pruned.loss,
+        dense_loss=dense.loss,
+        loss_rise=rise.value,
+        loss_rise_low=rise.low,
+        loss_rise_high=rise.high,
+        samples=len(pruned.values),
+    )
+
+
+@contextmanager
+def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """The same model under masks while the context is open; every bit is restored after."""
+    parameters = dict(model.named_parameters())
+    saved = {name: parameters[name].detach().clone() for name in masks if name in parameters}
+    mask_(model, masks)
+    try:
+        yield model
+    finally:
+        with torch.no_grad():
+            for name, weight in saved.items():
+                parameters[name].copy_(weight)
+
+
+def removed_weights(weight: Tensor, mask: Tensor) -> int:
+    """How many weights that were not zero a mask sets to zero; 0 means a no-op."""
+    return int(((weight != 0) & ~mask.to(weight.device)).sum())

@@ -1,0 +1,255 @@
+"""Whole-model curves: recipes x sparsities x seeds, before and after fine-tuning."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby, product
+from typing import Any, ClassVar
+
+from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.comparison import Comparison, compare
+from sparsity_core.cost import cost
+from sparsity_core.digest import digest_of
+from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.machine import device_label, versions
+from sparsity_core.recipe import Recipe
+from sparsity_core.rounds import run
+from sparsity_core.schedules import SCHEDULES
+from sparsity_core.scorers import SCORERS
+from sparsity_core.setting import Setting, check_setting, setting_of
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.task import Task
+from sparsity_core.train import evaluate
+from sparsity_core.weights import canonical_names, check_sparsity
+from sparsity_core.workbench import workbench
+
+
+@dataclass(frozen=True)
+class CurveResult:
+    """One point of a curve; the fields are the columns of the file, None = not measured."""
+
+    model: str
+    scorer: str
+    structure: str
+    allocation: str
+    schedule: str
+    finetune_epochs: int  # after each round; 0 = as pruned
+    sparsity: float  # as asked of the layers that the recipe prunes
+    achieved_sparsity: float | None  # share of zeros among all prunable weights
+    compression: float | None  # all parameters over those not zero
+    mac_share: float | None  # multiply-adds by non-zero weights over all: a count, not a speed
+    metric: str
+    value: float | None
+    dense_value: float | None
+    drop: float | None  # dense_value - value
+    drop_low: float | None  # paired 95 % interval over samples, not over seeds
+    drop_high: float | None
+    loss: float | None
+    dense_loss: float | None
+    loss_rise: float | None
+    loss_rise_low: float | None
+    loss_rise_high: float | None
+    samples: int | None
+    split: str
+    seed: int
+    status: str
+    message: str
+    seconds: float
+    device: str
+    versions: str
+    recipe: str  # digest of the recipe at this sparsity
+    point_id: str
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One recipe at its sparsity, with one seed."""
+
+    recipe: Recipe
+    seed: int
+    id: str
+
+
+@dataclass(frozen=True)
+class CurvePlan:
+    """What to measure, on which model and samples; made by `plan_curve`."""
+
+    kind: ClassVar[str] = "curve"
+    setting: Setting
+    recipes: tuple[Recipe, ...]
+    sparsities: tuple[float, ...]
+    seeds: tuple[int, ...] = (0,)
+
+    @property
+    def model(self) -> str:
+        """What `load_task` takes."""
+        return self.setting.model
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.setting.device
+
+    @property
+    def digest(self) -> str:
+        """A name that equal plans share."""
+        return digest_of(self.to_dict())
+
+    @property
+    def title(self) -> str:
+        """One line for lists of runs."""
+        labels = dict.fromkeys(
+            f"{SCORERS.label(r.scorer)} {STRUCTURES.label(r.structure)} "
+            f"{ALLOCATIONS.label(r.allocation)}"
+            for r in self.recipes
+        )
+        return f"{self.model}: whole-model curve, {'; '.join(labels)}"
+
+    def points(self) -> list[CurvePoint]:
+        """All points, recipe by recipe."""
+        return [
+            CurvePoint(recipe.at(sparsity), seed, self._id(recipe.at(sparsity), seed))
+            for recipe, sparsity, seed in product(self.recipes, self.sparsities, self.seeds)
+        ]
+
+    def groups(self, points: Sequence[CurvePoint]) -> list[list[CurvePoint]]:
+        """Cheap points together; each fine-tuned one on its own, for it may take minutes."""
+        return [
+            part
+            for _, group in groupby(points, lambda p: replace(p.recipe, sparsity=0.0))
+            for points_of in [list(group)]
+            for part in (
+                [[point] for point in points_of] if points_of[0].recipe.training else [points_of]
+            )
+        ]
+
+    def check(self, task: Task) -> None:
+        """Raise SparsityError when model or data are not the planned ones."""
+        check_setting(task, self.setting)
+
+    def run(self, task: Task, points: Sequence[CurvePoint]) -> Iterator[CurveResult]:
+        """A row for each point, in order; a point's own trouble is its row's status."""
+        for point in points:
+            started = time.perf_counter()
+            try:
+                row = self._measure(task, point)
+            except NonFiniteError as error:
+                row = self.unmeasured(point, "nan", str(error))
+            except Exception as error:  # noqa: BLE001 - a failed point is a row, whatever failed
+                message = str(error) if isinstance(error, SparsityError) else repr(error)
+                row = self.unmeasured(point, "failed", message)
+            yield replace(row, seconds=time.perf_counter() - started)
+
+    def unmeasured(self, point: CurvePoint, status: str, message: str) -> CurveResult:
+        """A row without numbers."""
+        recipe = point.recipe
+        return CurveResult(
+            model=self.model,
+            scorer=SCORERS.label(recipe.scorer),
+            structure=STRUCTURES.label(recipe.structure),
+            allocation=ALLOCATIONS.label(recipe.allocation),
+            schedule=SCHEDULES.label(recipe.schedule),
+            finetune_epochs=recipe.training.epochs if recipe.training else 0,
+            sparsity=recipe.sparsity,
+            metric=self.setting.metric,
+            split=self.setting.split,
+            seed=point.seed,
+            status=status,
+            message=message,
+            seconds=0.0,
+            device=device_label(self.device),
+            versions=versions(),
+            recipe=recipe.digest,
+            point_id=point.id,
+            **dict.fromkeys(_MEASURED),  # type: ignore[arg-type]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "kind": self.kind,
+            "setting": asdict(self.setting),
+            "recipes": [recipe.to_dict() for recipe in self.recipes],
+            "sparsities": list(self.sparsities),
+            "seeds": list(self.seeds),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "CurvePlan":
+        """The plan from plain data."""
+        return cls(
+            setting=Setting(**data["setting"]),
+            recipes=tuple(map(Recipe.from_dict, data["recipes"])),
+            sparsities=tuple(data["sparsities"]),
+            seeds=tuple(data["seeds"]),
+        )
+
+    def _measure(self, task: Task, point: CurvePoint) -> CurveResult:
+        recipe, bench = point.recipe, workbench(task, self.setting)
+        if reason := recipe.structure.refuses(recipe.sparsity):
+            return self.unmeasured(point, "skipped", reason)
+        *_, last = run(
+            task,
+            recipe,
+            seed=point.seed,
+            score_samples=self.setting.score_samples,
+            device=self.device,
+        )
+        pruned = evaluate(
+            last.model, bench.samples, loss=task.loss, metric=task.metric, device=self.device
+        )
+        spent = cost(last.model, bench.samples.inputs[:1])
+        emptied = last.pruning.emptied
+        notes = [f"no weight left in {', '.join(emptied)}"] if emptied else []
+        notes += [f"{name} stays dense: {why}" for name, why in last.pruning.skipped.items()]
+        return replace(
+            self.unmeasured(point, "collapsed" if emptied else "ok", "; ".join(notes)),
+            achieved_sparsity=spent.sparsity,
+            compression=spent.compression,
+            mac_share=spent.effective_macs / spent.macs,
+            **asdict(compare(bench.dense, pruned)),
+        )
+
+    def _id(self, recipe: Recipe, seed: int) -> str:
+        return digest_of(
+            {
+                "kind": self.kind,
+                "setting": asdict(self.setting),
+                "recipe": recipe.to_dict(),
+                "seed": seed,
+            }
+        )
+
+
+_MEASURED = (
+    "achieved_sparsity",
+    "compression",
+    "mac_share",
+    *(field.name for field in fields(Comparison)),
+)
+
+
+def plan_curve(
+    task: Task,
+    *,
+    recipes: Sequence[Recipe],
+    sparsities: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95),
+    seeds: Sequence[int] = (0,),
+    **where: Any,
+) -> CurvePlan:
+    """A plan with every number checked; each recipe is taken at each of `sparsities`.
+
+    `where` goes to `setting_of`. Raises SparsityError for an empty selection or bad numbers.
+    """
+    for what, chosen in (("recipes", recipes), ("sparsities", sparsities), ("seeds", seeds)):
+        if not len(chosen):
+            raise SparsityError(f"no {what} chosen; choose at least one")
+    for recipe in recipes:
+        canonical_names(task.model, recipe.skip)
+    return CurvePlan(
+        setting=setting_of(task, **where),
+        # The recipe's own sparsity is replaced at each point, so it must not decide the plan.
+        recipes=tuple(dict.fromkeys(recipe.at(0.0) for recipe in recipes)),
+        sparsities=tuple(sorted({check_sparsity(s) for s in sparsities})),
+        seeds=tuple(dict.fromkeys(seeds)),
+    )

@@ -1,0 +1,51 @@
+"""95 % intervals: how far a measured number may be from the truth, given the samples it rests on."""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+_Z = NormalDist().inv_cdf(0.975)
+
+
+class Interval(NamedTuple):
+    """A mean with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def proportion(successes: int, samples: int) -> Interval:
+    """A share of successes with Wilson's interval."""
+    ci = stats.binomtest(successes, samples).proportion_ci(0.95, method="wilson")
+    return Interval(successes / samples, float(ci.low), float(ci.high))
+
+
+def paired_difference(before: Tensor, after: Tensor) -> Interval:
+    """Mean of `before - after` over the same samples, with a paired 95 % interval.
+
+    For values that are only 0 or 1: Agresti & Min 2005 (half a pseudo-sample in each cell of the
+    2 x 2 table), which stays wider than zero when no sample changed. Otherwise Student's t.
+    Shapes: (N,) and (N,).
+    """
+    difference = before.double() - after.double()
+    samples = len(difference)
+    mean = float(difference.mean())
+    if _is_binary(before) and _is_binary(after):
+        lost, won = int((difference > 0).sum()), int((difference < 0).sum())
+        n = samples + 2
+        centre = (lost - won) / n
+        half = _Z * math.sqrt((lost + won + 1) - (lost - won) ** 2 / n) / n
+        return Interval(mean, max(centre - half, -1.0), min(centre + half, 1.0))
+    if samples < 2:
+        return Interval(mean, -math.inf, math.inf)
+    half = float(stats.t.ppf(0.975, samples - 1) * difference.std() / math.sqrt(samples))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _is_binary(values: Tensor) -> bool:
+    return bool(torch.isin(values, torch.tensor([0.0, 1.0], dtype=values.dtype)).all())

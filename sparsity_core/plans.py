@@ -1,0 +1,121 @@
+"""What every kind of plan has in common, and the kinds there are.
+
+A plan is plain data that names points to be measured. Jobs, workers and the store know plans,
+points and rows only through these protocols.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol
+
+from sparsity_core.curve import CurvePlan, CurveResult
+from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.sweep.plan import Result, SweepPlan
+from sparsity_core.task import Task
+
+
+class Point(Protocol):
+    """One measurement to be made, named by everything that decides its result."""
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits."""
+
+
+class Row(Protocol):
+    """One measurement made; a frozen dataclass whose other fields are columns too."""
+
+    @property
+    def point_id(self) -> str:
+        """The id of the point."""
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES."""
+
+    @property
+    def message(self) -> str:
+        """Why the status is not ok, or what to know besides."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the measurement took."""
+
+    @property
+    def device(self) -> str:
+        """What it ran on."""
+
+    @property
+    def versions(self) -> str:
+        """The versions that decided it."""
+
+
+class Plan(Protocol):
+    """Points, the way to measure them, and the model they belong to."""
+
+    kind: ClassVar[str]
+
+    @property
+    def model(self) -> str:
+        """What `load_task` takes."""
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+
+    @property
+    def digest(self) -> str:
+        """A name that equal plans share."""
+
+    @property
+    def title(self) -> str:
+        """One line for lists of runs."""
+
+    def points(self) -> Sequence[Point]:
+        """All points, ids unique, always in the same order."""
+
+    def groups(self, points: Sequence[Any]) -> list[list[Any]]:
+        """The points as units of work, in the order in which results should arrive."""
+
+    def check(self, task: Task) -> None:
+        """Raise SparsityError when the task is not the one that was planned for."""
+
+    def run(self, task: Task, points: Sequence[Any]) -> Iterator[Any]:
+        """A row for each point as it gets ready; a point's own trouble is its row's status."""
+
+    def unmeasured(self, point: Any, status: str, message: str) -> Any:
+        """The row of a point that could not be measured at all."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data; `plan_from_dict` reads it back."""
+
+
+PLANS: dict[str, type[SweepPlan] | type[CurvePlan]] = {
+    SweepPlan.kind: SweepPlan,
+    CurvePlan.kind: CurvePlan,
+}
+ROWS: dict[str, type[Result] | type[CurveResult]] = {
+    SweepPlan.kind: Result,
+    CurvePlan.kind: CurveResult,
+}
+
+
+def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan:
+    """The plan that `to_dict` described."""
+    kind = data.get("kind")
+    if kind not in PLANS:
+        raise unknown("kind of plan", str(kind), PLANS)
+    return PLANS[kind].from_dict(data)
+
+
+def row_from_dict(kind: str, data: Mapping[str, Any]) -> Result | CurveResult:
+    """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
+    if kind not in ROWS:
+        raise unknown("kind of row", kind, ROWS)
+    known = {field.name for field in fields(ROWS[kind])}
+    if extra := sorted(set(data) - known):
+        raise SparsityError(
+            f"a stored {kind} row has the unknown column {extra[0]!r}; "
+            "it comes from a newer version: update Sparsity Explorer or choose another store"
+        )
+    return ROWS[kind](**(dict.fromkeys(known) | dict(data)))  # type: ignore[arg-type]

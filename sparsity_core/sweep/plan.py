@@ -1,0 +1,172 @@
+"""A sensitivity sweep as plain data: layers x scorers x structures x sparsities x seeds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, product
+from typing import Any, ClassVar, TypeVar
+
+from sparsity_core.digest import digest_of
+from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.scorers import SCORERS, Scorer
+from sparsity_core.setting import Setting, check_setting, setting_of
+from sparsity_core.structures import STRUCTURES, Structure
+from sparsity_core.sweep import reference
+from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.task import Task
+from sparsity_core.weights import canonical_names, check_sparsity, prunable
+
+T = TypeVar("T")
+Engine = Callable[[Task, Setting, Sequence[SweepPoint]], Iterator[Result]]
+
+ENGINES: dict[str, Engine] = {"reference": reference.measure}
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What to measure, on which model and samples; made by `plan_sweep`."""
+
+    kind: ClassVar[str] = "sweep"
+    setting: Setting
+    layers: tuple[str, ...]
+    scorers: tuple[Scorer, ...]
+    structures: tuple[Structure, ...]
+    sparsities: tuple[float, ...]
+    seeds: tuple[int, ...] = (0,)
+    engine: str = "reference"
+
+    @property
+    def model(self) -> str:
+        """What `load_task` takes."""
+        return self.setting.model
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.setting.device
+
+    @property
+    def digest(self) -> str:
+        """A name that equal plans share."""
+        return digest_of(self.to_dict())
+
+    @property
+    def title(self) -> str:
+        """One line for lists of runs."""
+        scorers = ", ".join(map(SCORERS.label, self.scorers))
+        structures = ", ".join(map(STRUCTURES.label, self.structures))
+        layers = f"{len(self.layers)} layer{'s' if len(self.layers) > 1 else ''}"
+        return f"{self.model}: sensitivity of {layers}, {scorers} x {structures}"
+
+    def points(self) -> list[SweepPoint]:
+        """All points; those that share a scoring stand together."""
+        return [
+            SweepPoint(layer, scorer, structure, sparsity, seed, self._id(*key))
+            for key in product(
+                self.seeds, self.scorers, self.structures, self.layers, self.sparsities
+            )
+            for seed, scorer, structure, layer, sparsity in [key]
+        ]
+
+    def groups(self, points: Sequence[SweepPoint]) -> list[list[SweepPoint]]:
+        """One group a (seed, scorer, structure, layer)."""
+        return [
+            list(group)
+            for _, group in groupby(points, lambda p: (p.seed, p.scorer, p.structure, p.layer))
+        ]
+
+    def check(self, task: Task) -> None:
+        """Raise SparsityError when model or data are not the planned ones."""
+        check_setting(task, self.setting)
+
+    def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
+        """A row for each point, by the plan's engine."""
+        return ENGINES[self.engine](task, self.setting, points)
+
+    def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
+        """A row without numbers."""
+        return unmeasured(self.setting, point, self.engine, status, message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "kind": self.kind,
+            "setting": asdict(self.setting),
+            "layers": list(self.layers),
+            "scorers": [SCORERS.to_dict(scorer) for scorer in self.scorers],
+            "structures": [STRUCTURES.to_dict(structure) for structure in self.structures],
+            "sparsities": list(self.sparsities),
+            "seeds": list(self.seeds),
+            "engine": self.engine,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "SweepPlan":
+        """The plan from plain data."""
+        return cls(
+            setting=Setting(**data["setting"]),
+            layers=tuple(data["layers"]),
+            scorers=tuple(map(SCORERS.from_dict, data["scorers"])),
+            structures=tuple(map(STRUCTURES.from_dict, data["structures"])),
+            sparsities=tuple(data["sparsities"]),
+            seeds=tuple(data["seeds"]),
+            engine=data["engine"],
+        )
+
+    def _id(
+        self, seed: int, scorer: Scorer, structure: Structure, layer: str, sparsity: float
+    ) -> str:
+        return digest_of(
+            {
+                "kind": self.kind,
+                "setting": asdict(self.setting),
+                "layer": layer,
+                "scorer": SCORERS.to_dict(scorer),
+                "structure": STRUCTURES.to_dict(structure),
+                "sparsity": sparsity,
+                "seed": seed,
+                "engine": self.engine,
+            }
+        )
+
+
+def plan_sweep(
+    task: Task,
+    *,
+    layers: Sequence[str] = ("all",),
+    scorers: Sequence[str | Scorer] = ("magnitude",),
+    structures: Sequence[str | Structure] = ("unstructured",),
+    sparsities: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95),
+    seeds: Sequence[int] = (0,),
+    engine: str = "reference",
+    **where: Any,
+) -> SweepPlan:
+    """A plan with every name resolved and every number checked; `where` goes to `setting_of`.
+
+    Layers: parameter or module names, `first`, `last`, or `all`. Raises SparsityError for an empty
+    selection, an unknown name (with the nearest known one) or a sparsity outside 0..1.
+    """
+    for what, chosen in (
+        ("layers", layers),
+        ("scorers", scorers),
+        ("structures", structures),
+        ("sparsities", sparsities),
+        ("seeds", seeds),
+    ):
+        if not len(chosen):
+            raise SparsityError(f"no {what} chosen; choose at least one")
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    known = canonical_names(task.model, layers if "all" not in layers else prunable(task.model))
+    return SweepPlan(
+        setting=setting_of(task, **where),
+        layers=tuple(known),
+        scorers=_unique(SCORERS.make(s) if isinstance(s, str) else s for s in scorers),
+        structures=_unique(STRUCTURES.make(s) if isinstance(s, str) else s for s in structures),
+        sparsities=tuple(sorted({check_sparsity(s) for s in sparsities})),
+        seeds=_unique(seeds),
+        engine=engine,
+    )
+
+
+def _unique(items: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(items))
