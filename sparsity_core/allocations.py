@@ -1,4 +1,4 @@
-"""How sparse each layer is, given one target for all. To add one: a frozen dataclass, registered."""
+"""How sparse each layer is, given one target for all. To add one: register a dataclass."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sparsity_core.errors import unknown
 from sparsity_core.registry import Registry
+from sparsity_core.weights import check_sparsity
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,29 @@ class ERK:
             dense |= {name for name in free if raw[name] == highest}
         kept = _round_to_sum({n: density[n] * layers[n].size for n in layers}, budget)
         return {name: 1 - kept[name] / layer.size for name, layer in layers.items()}
+
+
+@ALLOCATIONS.register("manual")
+@dataclass(frozen=True)
+class Manual:
+    """Each layer as given, whatever the target; layers that are not named stay dense.
+
+    `layers`: pairs of name and sparsity, or a mapping.
+    """
+
+    layers: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        given = self.layers.items() if isinstance(self.layers, Mapping) else self.layers
+        pairs = tuple((str(n), check_sparsity(s, f"{n}: sparsity")) for n, s in given)
+        object.__setattr__(self, "layers", pairs)
+
+    def sparsities(self, layers: Mapping[str, Layer], target: float) -> dict[str, float]:  # noqa: ARG002
+        """The given shares; raises SparsityError for a layer that cannot be pruned here."""
+        for name, sparsity in self.layers:
+            if name not in layers and sparsity > 0:
+                raise unknown("layer of the manual allocation", name, layers)
+        return dict.fromkeys(layers, 0.0) | {n: s for n, s in self.layers if n in layers}
 
 
 def _round_to_sum(exact: Mapping[str, float], total: int) -> dict[str, int]:

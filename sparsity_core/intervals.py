@@ -1,4 +1,4 @@
-"""95 % intervals: how far a measured number may be from the truth, given the samples it rests on."""
+"""95 % intervals: how far a measured number may be from the truth, given its samples."""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""A model seen through a few batches: gradients, input norms, each measured once, when asked for."""
+"""A model seen through a few batches: gradients and input norms, each measured once."""
 
 import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping

@@ -87,7 +87,7 @@ def refusals(probe: Probe, structure: Structure) -> dict[str, str]:
 
 
 def checked_scores(probe: Probe, scorer: Scorer, names: Iterable[str]) -> Scores:
-    """The scores of the named layers, all of them finite; NonFiniteError names the one that is not."""
+    """The finite scores of the named layers; NonFiniteError names one that is not finite."""
     names = list(names)
     for name in names:
         check_finite(name, probe.weights[name])

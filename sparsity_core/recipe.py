@@ -91,7 +91,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
-        """The recipe from plain data; what is absent takes its default, what is unknown is named."""
+        """The recipe from plain data; what is absent takes its default."""
         readers = {
             "scorer": SCORERS.from_dict,
             "structure": STRUCTURES.from_dict,

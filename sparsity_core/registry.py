@@ -47,7 +47,7 @@ class Registry(Generic[Choice]):
         return list(self._classes)
 
     def make(self, text: str, **options: Any) -> Choice:
-        """The choice named by a kind or a shorthand; unknown names and options say what is known."""
+        """The choice named by a kind or a shorthand; an unknown name says what is known."""
         if text in self._classes:
             return self._build(text, options)
         for kind, shorthand in self._shorthands.items():

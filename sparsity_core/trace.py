@@ -69,7 +69,7 @@ class _Watch(TorchDispatchMode):
         return output
 
     def _report_convolution(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any, output: Tensor
+        self, x: Tensor, weight: Tensor, _bias: Tensor | None, *geometry: Any, output: Tensor
     ) -> None:
         def energy() -> Tensor:
             # d/dw of sum(conv(x^2, w)) is just that sum, whatever stride, padding and groups are.

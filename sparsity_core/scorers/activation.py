@@ -23,4 +23,6 @@ class Wanda:
     def score(self, probe: Probe) -> Scores:
         """|w_ij| * ||x_j||_2; zero for a layer that is never called."""
         energy = probe.input_energy
-        return {name: w.abs() * energy[name].sqrt().to(w.dtype) for name, w in probe.weights.items()}
+        return {
+            name: w.abs() * energy[name].sqrt().to(w.dtype) for name, w in probe.weights.items()
+        }

@@ -1,0 +1,78 @@
+"""What a sweep answers: how sparse may each layer be, and the recipe that says so."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sparsity_core.allocations import Manual
+from sparsity_core.recipe import Recipe
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.sweep.point import Result
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The sparsest measured setting of a layer that keeps the loss; `row` None = stays dense."""
+
+    layer: str
+    row: Result | None
+    message: str
+
+    @property
+    def sparsity(self) -> float:
+        """As asked in the chosen point; 0 when the layer stays dense."""
+        return self.row.sparsity if self.row else 0.0
+
+
+def sparsest_within(
+    rows: Iterable[Result], allowed_drop: float, cautious: bool = False
+) -> list[Choice]:
+    """For each layer the largest sparsity up to which every measured point stays within the drop.
+
+    `allowed_drop`: in units of the metric (0.01 = one point of accuracy). `cautious` asks the whole
+    95 % interval of the drop to stay within. Rows of one scorer, structure and seed; where there
+    are several seeds, all of them must hold.
+    """
+    by_layer: dict[str, list[Result]] = {}
+    for row in rows:
+        by_layer.setdefault(row.layer, []).append(row)
+    return [_choose(name, found, allowed_drop, cautious) for name, found in by_layer.items()]
+
+
+def recipe_from(choices: Sequence[Choice], scorer: str, structure: str) -> Recipe:
+    """The recipe that gives each layer its chosen sparsity; labels as the rows carry them.
+
+    Its own `sparsity` is the plain mean over layers, for the record only: the manual allocation
+    gives each layer what it says.
+    """
+    pairs = tuple((choice.layer, choice.sparsity) for choice in choices)
+    return Recipe(
+        sparsity=sum(sparsity for _, sparsity in pairs) / len(pairs) if pairs else 0.0,
+        scorer=SCORERS.make(scorer),
+        structure=STRUCTURES.make(structure),
+        allocation=Manual(pairs),
+    )
+
+
+def _choose(layer: str, rows: list[Result], allowed: float, cautious: bool) -> Choice:
+    best: Result | None = None
+    measured = sorted((r for r in rows if r.status != "skipped"), key=lambda r: r.sparsity)
+    for sparsity, seeds in groupby(measured, key=lambda r: r.sparsity):
+        worst = max(seeds, key=lambda r: _drop(r, cautious))
+        if worst.status != "ok":
+            return Choice(layer, best, f"{worst.status} at {sparsity:.4g}: {worst.message}")
+        if (drop := _drop(worst, cautious)) > allowed:
+            bound = "may lose up to" if cautious else "loses"
+            return Choice(layer, best, f"{bound} {100 * drop:.1f} points at {sparsity:.4g}")
+        best = worst
+    if best is None:
+        return Choice(layer, None, rows[0].message)
+    return Choice(layer, best, "the sparsest measured; sweep further")
+
+
+def _drop(row: Result, cautious: bool) -> float:
+    """The drop that decides; a point without a number counts as the worst."""
+    drop = row.drop_high if cautious else row.drop
+    return math.inf if drop is None or row.status != "ok" else drop
