@@ -1,0 +1,54 @@
+"""Choices by name: every kind can be made, described, carried as data and read back."""
+
+import json
+
+import pytest
+
+from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.errors import SparsityError
+from sparsity_core.schedules import SCHEDULES
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES, NofM
+
+REGISTRIES = [SCORERS, STRUCTURES, ALLOCATIONS, SCHEDULES]
+CHOICES = [(registry, kind) for registry in REGISTRIES for kind in registry]
+
+
+@pytest.mark.parametrize(("registry", "kind"), CHOICES)
+def test_data_round_trip(registry, kind):
+    choice = registry.make(kind)
+    data = json.loads(json.dumps(registry.to_dict(choice)))
+    assert registry.from_dict(data) == choice
+    assert registry.kind_of(choice) == kind
+    assert hash(choice) == hash(registry.make(kind))
+
+
+@pytest.mark.parametrize(("registry", "kind"), CHOICES)
+def test_every_kind_says_what_it_is(registry, kind):
+    assert kind == kind.lower()
+    assert "_" not in kind
+    assert len(registry.describe(kind).splitlines()[0]) > 10
+    assert registry.make(registry.label(registry.make(kind))) == registry.make(kind)
+
+
+def test_required_kinds():
+    assert {"magnitude", "random", "taylor", "snip", "wanda"} <= set(SCORERS)
+    assert {"unstructured", "out-channel", "in-channel", "block", "n:m"} <= set(STRUCTURES)
+    assert {"uniform", "global", "erk"} <= set(ALLOCATIONS)
+    assert {"one-shot", "geometric", "cubic"} <= set(SCHEDULES)
+
+
+def test_shorthands():
+    assert STRUCTURES.make("1:8") == NofM(1, 8)
+    assert STRUCTURES.label(NofM(1, 8)) == "1:8"
+    assert STRUCTURES.make("4x1") == STRUCTURES.make("block", rows=4, cols=1)
+    assert STRUCTURES.make("block-4x1") == STRUCTURES.make("4x1")
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(SparsityError, match="did you mean 'magnitude'"):
+        SCORERS.make("magnitud")
+    with pytest.raises(SparsityError, match="unknown option of structure n:m 'k'"):
+        STRUCTURES.make("n:m", k=3)
+    with pytest.raises(SparsityError, match="names no kind"):
+        SCORERS.from_dict({"n": 1})
