@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsity_core.structures import NofM
-from sparsity_core.trace import Use, watch
+from sparsity_core.trace import Use, single_products, watch
 from sparsity_core.weights import prunable
 
 FORMATS = ("dense", "bitmask", "csr", "2:4")
@@ -104,8 +103,7 @@ def cost(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None = 
     try:
         with torch.no_grad(), watch(model, count):
             model(sample)
-        # The fused attention kernel is counted as nothing on a CPU.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        with torch.no_grad(), single_products(), FlopCounterMode(display=False) as flops:
             model(sample)
     finally:
         model.train(was_training)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsity_core.weights import prunable
@@ -41,11 +42,17 @@ def watch(model: nn.Module, seen: Callable[[Use], None]) -> Iterator[None]:
     """
     names = prunable(model)
     weights = {name: p for name, p in model.named_parameters() if name in names}
+    with single_products(), _Watch(weights, seen):
+        yield
+
+
+@contextmanager
+def single_products() -> Iterator[None]:
+    """Attention as single matrix products: the fused kernels hide them from whoever counts."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    # The fused kernel of nn.MultiheadAttention hides its projections.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _Watch(weights, seen):
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
