@@ -161,7 +161,7 @@ class CurvePlan:
             versions=versions(),
             recipe=recipe.digest,
             point_id=point.id,
-            **dict.fromkeys(_MEASURED),  # type: ignore[arg-type]
+            **dict.fromkeys(_MEASURED),
         )
 
     def to_dict(self) -> dict[str, Any]:

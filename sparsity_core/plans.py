@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 from sparsity_core.curve import CurvePlan, CurveResult
 from sparsity_core.errors import SparsityError, unknown
-from sparsity_core.sweep.plan import Result, SweepPlan
+from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.sweep.point import Result
 from sparsity_core.task import Task
 
 

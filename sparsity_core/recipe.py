@@ -1,6 +1,6 @@
 """A recipe is data: which scorer, structure, allocation, schedule and training, and how sparse."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -92,7 +92,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
         """The recipe from plain data; what is absent takes its default."""
-        readers = {
+        readers: dict[str, Callable[[Any], Any]] = {
             "scorer": SCORERS.from_dict,
             "structure": STRUCTURES.from_dict,
             "allocation": ALLOCATIONS.from_dict,

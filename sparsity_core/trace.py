@@ -70,9 +70,9 @@ class _Watch(TorchDispatchMode):
         if func is _aten.convolution.default:
             self._report_convolution(*args, output=output)
         elif func in (_aten.mm.default, _aten.bmm.default):
-            self._report_product(*args, output)
+            self._report_product(args[0], args[1], output)
         elif func in (_aten.addmm.default, _aten.baddbmm.default):
-            self._report_product(*args[1:3], output)
+            self._report_product(args[1], args[2], output)
         return output
 
     def _report_convolution(

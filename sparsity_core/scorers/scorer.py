@@ -15,6 +15,9 @@ class Scorer(Protocol):
     comparable_within: ClassVar[Literal["model", "row"]]
     needs_data: ClassVar[bool]
 
+    def __hash__(self) -> int:
+        """Scorers are frozen: equal ones hash equally."""
+
     def score(self, probe: Probe) -> Scores:
         """Scores in the shape of each prunable weight, by parameter name; higher = keep."""
 

@@ -83,5 +83,5 @@ def unmeasured(
         versions=versions(),
         engine=engine,
         point_id=point.id,
-        **dict.fromkeys(_MEASURED),  # type: ignore[arg-type]
+        **dict.fromkeys(_MEASURED),
     )
