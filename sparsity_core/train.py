@@ -1,13 +1,16 @@
-"""Train, evaluate, and fine-tune under masks."""
+"""Train and measure a model: the same steps for first training and for fine-tuning under masks."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsity_core.data import Split
-from sparsity_core.errors import NonFiniteError, SparsityError, unknown
+from sparsity_core.errors import NonFiniteError, SparsityError
 from sparsity_core.recipe import Training
 from sparsity_core.task import ACCURACY, Metric, PerSample, cross_entropy
 from sparsity_core.weights import mask_
@@ -15,30 +18,21 @@ from sparsity_core.weights import mask_
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model made of a split, sample by sample; tensors of shape (N,) on the CPU."""
+    """What a model does with each sample, on the CPU; every tensor is (N,)."""
 
-    values: Tensor  # metric
+    values: Tensor  # the metric
     losses: Tensor
-    predictions: Tensor  # class with the highest output
+    predictions: Tensor
 
     @property
     def value(self) -> float:
-        """The mean metric."""
-        return float(self.values.double().mean())
+        """The metric's mean."""
+        return self.values.double().mean().item()
 
     @property
     def loss(self) -> float:
         """The mean loss."""
-        return float(self.losses.double().mean())
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands after an epoch; `loss` is the mean over its samples."""
-
-    epoch: int  # from 1
-    epochs: int
-    loss: float
+        return self.losses.double().mean().item()
 
 
 def evaluate(
@@ -50,46 +44,41 @@ def evaluate(
     batch_size: int = 512,
     device: str = "cpu",
 ) -> Evaluation:
-    """Metric, loss and prediction of every sample, in evaluation mode; the mode is restored.
+    """Measure a model, which is on `device`, on every sample of a split.
 
-    Raises NonFiniteError when outputs are NaN or infinite, SparsityError for an empty split or a
-    label that the model has no output for.
+    The model is in eval mode meanwhile and as before afterwards. Raises NonFiniteError when
+    outputs are NaN or infinite, SparsityError for an empty split or a label without an output.
     """
     if not len(split):
-        raise SparsityError("the split has no samples; choose another")
-    was_training = model.training
-    model.to(device).eval()
-    try:
-        # Not inference mode: whoever watches single products could not see them.
-        with torch.no_grad():
-            parts = [
-                _measured(model(x.to(device)), y.to(device), loss, metric)
-                for x, y in split.batches(batch_size)
-            ]
-    finally:
-        model.train(was_training)
-    values, losses, predictions = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-    if broken := int((~torch.isfinite(losses)).sum()):
+        raise SparsityError(f"{split.name}: no samples to evaluate; give at least one")
+    values, losses, predictions, broken = [], [], [], 0
+    with _eval_mode(model), torch.inference_mode():
+        for on_cpu, labels in split.batches(batch_size):
+            inputs, targets = on_cpu.to(device), labels.to(device)
+            outputs = model(inputs)
+            _check_labels(split, outputs, labels)
+            broken += int((~torch.isfinite(outputs)).flatten(1).any(1).sum())
+            values.append(metric.per_sample(outputs, targets).cpu())
+            losses.append(loss(outputs, targets).cpu())
+            predictions.append(outputs.argmax(1).cpu())
+    if broken:
         raise NonFiniteError(
-            f"the outputs for {broken} of {len(split)} samples are NaN or infinite; "
-            "the weights or inputs have overflowed"
+            f"{split.name}: the outputs for {broken} of {len(split)} samples are NaN or infinite; "
+            "look for broken weights or inputs"
         )
-    return Evaluation(values, losses, predictions)
+    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions))
 
 
-def _measured(
-    outputs: Tensor, targets: Tensor, loss: PerSample, metric: Metric
-) -> tuple[Tensor, Tensor, Tensor]:
-    if outputs.dim() == 2 and not targets.is_floating_point():
-        largest = int(targets.max())
-        if largest >= outputs.shape[1] or int(targets.min()) < 0:
-            wrong = largest if largest >= outputs.shape[1] else int(targets.min())
-            raise SparsityError(
-                f"label {wrong} is out of range: the model has {outputs.shape[1]} outputs; "
-                "mend the labels or choose another model"
-            )
-    losses = loss(outputs, targets)
-    return metric.per_sample(outputs, targets).float(), losses, outputs.argmax(-1)
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands at the end of an epoch; epochs and steps count from 1."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float  # the epoch's mean over samples
+    rate: float  # of the last step
 
 
 def train_(
@@ -102,81 +91,139 @@ def train_(
     seed: int = 0,
     device: str = "cpu",
     on_epoch: Callable[[Progress], None] | None = None,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> list[float]:
-    """Train a model in place and return the mean loss of each epoch; it is left in evaluation mode.
+    """Train a model in place, on `device`, and leave it there in eval mode.
 
-    Masked weights are zero before, during and after: their gradients go before clipping, so that
-    they take no share of the norm, and the mask is applied again after each step, since momentum
-    and weight decay move weights too. `seed` decides the order of samples, dropout and `augment`,
-    whatever the global generator holds. Raises NonFiniteError when the loss is NaN or infinite.
+    Returns each epoch's mean loss. What `masks` (True = stays; any parameter by its name) leave
+    out is zero before, during and after. `seed` decides the order and dropout; the global random
+    state is left alone. Raises NonFiniteError when the loss becomes NaN or infinite.
     """
-    masks = {name: mask.to(device) for name, mask in (masks or {}).items()}
-    parameters = dict(model.to(device).named_parameters())
-    for name in masks:
-        if name not in parameters:
-            raise unknown("parameter in masks", name, parameters)
-    mask_(model, masks)
-    data, order = split.to(device), torch.Generator().manual_seed(seed)
-    steps = training.epochs * len(_batches_of(len(split), training.batch_size, None))
-    optimizer, rates = _optimizer(model, training, steps)
-    losses: list[float] = []
-    devices = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        model.train()
+    sizes = _batch_sizes(model, split, training.batch_size)
+    kept = {name: mask.to(device) for name, mask in (masks or {}).items()}
+    model.to(device)
+    mask_(model, kept)
+    optimizer = _optimizer(model, training)
+    order = torch.Generator().manual_seed(seed)
+    steps = training.epochs * len(sizes)
+    step = 0
+    means: list[float] = []
+    with _train_mode(model), _own_randomness(seed, device):
         for epoch in range(1, training.epochs + 1):
             total = 0.0
-            for indices in _batches_of(len(split), training.batch_size, order):
-                batch = data.take(indices.to(device))
-                inputs = augment(batch.inputs, order) if augment else batch.inputs
-                value = loss(model(inputs), batch.targets).mean()
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                for name, mask in masks.items():
-                    if (gradient := parameters[name].grad) is not None:
-                        gradient.masked_fill_(~mask, 0)
+            for indices in torch.randperm(len(split), generator=order).split(sizes):
+                rate = _set_rate_(optimizer, training, step / steps)
+                step += 1
+                outputs = model(split.inputs[indices].to(device))
+                _check_labels(split, outputs, split.targets[indices])
+                mean = loss(outputs, split.targets[indices].to(device)).mean()
+                if not math.isfinite(mean.item()):
+                    raise NonFiniteError(
+                        f"the loss became {mean.item()} in epoch {epoch}, step {step}; "
+                        "lower the rate or clip the gradients"
+                    )
+                total += mean.item() * len(indices)
+                optimizer.zero_grad()
+                mean.backward()  # type: ignore[no-untyped-call]
+                _mask_gradients_(model, kept)
                 if training.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), training.clip)
                 optimizer.step()
-                rates.step()
-                mask_(model, masks)
-                total += float(value.detach()) * len(indices)
-            losses.append(total / len(split))
-            if not torch.isfinite(torch.tensor(losses[-1])):
-                raise NonFiniteError(
-                    f"the training loss became {losses[-1]} in epoch {epoch}; lower the rate "
-                    f"({training.rate:g}) or clip gradients"
-                )
+                mask_(model, kept)
+            means.append(total / len(split))
             if on_epoch:
-                on_epoch(Progress(epoch, training.epochs, losses[-1]))
-    model.eval()
-    return losses
+                on_epoch(Progress(epoch, training.epochs, step, steps, means[-1], rate))
+    return means
 
 
-def _batches_of(samples: int, size: int, order: torch.Generator | None) -> list[Tensor]:
-    """Indices by batch. A last batch of one joins the one before, for batch norm."""
-    shuffled = torch.randperm(samples, generator=order)
-    batches = list(shuffled.split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+def _batch_sizes(model: nn.Module, split: Split, size: int) -> list[int]:
+    """The sizes of an epoch's batches.
 
-
-def _optimizer(
-    model: nn.Module, training: Training, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer: torch.optim.Optimizer
-    if training.optimizer == "sgd":
-        optimizer = torch.optim.SGD(
-            parameters,
-            training.rate,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+    A single sample left over joins the batch before it: batch normalisation cannot normalise one
+    sample, and dropping it would train on fewer samples than are reported.
+    """
+    if not len(split):
+        raise SparsityError(f"{split.name}: no samples to train on; give at least one")
+    whole, rest = divmod(len(split), size)
+    sizes = [size] * whole + ([rest] if rest else [])
+    if rest == 1 and whole:
+        sizes[-2:] = [size + 1]
+    if min(sizes) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
+        raise SparsityError(
+            "the model has batch normalisation, which needs two samples a batch; "
+            "raise the batch size or give more samples"
         )
-    else:
-        optimizer = torch.optim.Adam(parameters, training.rate, weight_decay=training.weight_decay)
-    if training.rate_schedule == "cosine":
-        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return sizes
+
+
+def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise SparsityError("every parameter is frozen; call model.requires_grad_() to train it")
+    decay = training.weight_decay
+    if training.optimizer == "adam":
+        return torch.optim.Adam(trained, lr=training.rate, weight_decay=decay)
+    return torch.optim.SGD(
+        trained, lr=training.rate, momentum=training.momentum, weight_decay=decay
+    )
+
+
+def _set_rate_(optimizer: torch.optim.Optimizer, training: Training, done: float) -> float:
+    """Set the rate for the step that follows when the share `done` of all steps is over."""
+    falls = training.rate_schedule == "cosine"
+    rate = training.rate * (1 + math.cos(math.pi * done)) / 2 if falls else training.rate
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _mask_gradients_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set pruned weights' gradients to zero.
+
+    Before clipping, or they would take part in the norm; and so they never enter the momentum.
+    """
+    for name, parameter in model.named_parameters():
+        if name in masks and parameter.grad is not None:
+            parameter.grad.masked_fill_(~masks[name], 0)
+
+
+def _check_labels(split: Split, outputs: Tensor, labels: Tensor) -> None:
+    """Raise SparsityError for a label without an output, which a GPU would answer by crashing."""
+    if outputs.dim() != 2 or labels.dim() != 1 or labels.is_floating_point():
+        return  # not a classification: the loss knows what it takes
+    wrong = labels[(labels < 0) | (labels >= outputs.shape[1])]
+    if len(wrong):
+        raise SparsityError(
+            f"{split.name}: label {int(wrong[0])} is out of range for a model with "
+            f"{outputs.shape[1]} outputs; check the data or the model's last layer"
+        )
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and each in its own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _train_mode(model: nn.Module) -> Iterator[None]:
+    """Train mode, and eval mode afterwards, whatever happens."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+
+
+@contextmanager
+def _own_randomness(seed: int, device: str) -> Iterator[None]:
+    """Dropout and the like draw from `seed`; the global random state is as before afterwards."""
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield

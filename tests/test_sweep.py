@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -51,8 +52,8 @@ def slow_mask(weight, scores, structure, sparsity):
         assert structure == "2:4"
         channels_last = scores.movedim(1, -1)
         view = mask.movedim(1, -1)
-        for index in torch.cartesian_prod(*map(torch.arange, channels_last.shape[:-1])).tolist():
-            row = channels_last[tuple(index)].tolist()
+        for index in itertools.product(*map(range, channels_last.shape[:-1])):
+            row = channels_last[index].tolist()
             for start in range(0, len(row), 4):
                 ranked = sorted(range(start, start + 4), key=lambda i: (row[i], -i))
                 for i in ranked[:2]:

@@ -19,11 +19,12 @@ class Split:
 
     inputs: Tensor
     targets: Tensor
+    name: str = "split"  # for errors
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
             raise SparsityError(
-                f"{len(self.inputs)} inputs but {len(self.targets)} targets; give one target each"
+                f"{self.name}: {len(self.inputs)} inputs but {len(self.targets)} targets; give one target each"
             )
 
     def __len__(self) -> int:
@@ -37,7 +38,7 @@ class Split:
     def take(self, which: Tensor | int) -> "Split":
         """The samples at the given indices, or the first so many."""
         chosen = slice(which) if isinstance(which, int) else which
-        return Split(self.inputs[chosen], self.targets[chosen])
+        return Split(self.inputs[chosen], self.targets[chosen], self.name)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples in order, `size` at a time; the last batch may be smaller."""
@@ -45,7 +46,7 @@ class Split:
 
     def to(self, device: str) -> "Split":
         """The same samples on a device."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        return Split(self.inputs.to(device), self.targets.to(device), self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ def checked_split(inputs: np.ndarray, targets: np.ndarray, classes: int, what: s
     return Split(
         torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)),
         torch.from_numpy(targets.astype(np.int64)),
+        what,
     )
 
 
