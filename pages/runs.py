@@ -1,0 +1,6 @@
+"""Runs."""
+
+import streamlit as st
+
+st.title("Runs")
+st.info("What was computed: under construction.")
