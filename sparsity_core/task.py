@@ -93,6 +93,7 @@ class CatalogEntry:
     load: Callable[[int], Task]  # takes a seed
     missing: Callable[[], str | None]  # None when its data is there, else what to do
     card: Callable[[], Mapping[str, Any] | None]
+    sensitivity: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished sweep
 
 
 def catalog() -> dict[str, CatalogEntry]:
@@ -104,7 +105,7 @@ def catalog() -> dict[str, CatalogEntry]:
     for point in entry_points(group=_GROUP):
         try:
             found |= point.load()
-        except Exception as error:  # noqa: BLE001 - a module may raise anything on import
+        except Exception as error:  # a module may raise anything on import
             raise SparsityError(
                 f"models of {point.value} could not be loaded ({_said(error)}); "
                 "mend or uninstall that package"
@@ -133,7 +134,7 @@ def _from_factory(reference: str, seed: int) -> Task:
     module_name, _, attribute = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - a module may raise anything on import
+    except Exception as error:  # a module may raise anything on import
         raise SparsityError(
             f"{reference}: module {module_name!r} could not be imported ({_said(error)}); "
             "install it or put its folder on PYTHONPATH"
@@ -147,7 +148,7 @@ def _from_factory(reference: str, seed: int) -> Task:
         task = factory(seed=seed) if takes_seed else factory()
     except SparsityError:
         raise
-    except Exception as error:  # noqa: BLE001 - a factory is anybody's code
+    except Exception as error:  # a factory is anybody's code
         raise SparsityError(f"{reference}: the factory failed ({_said(error)})") from error
     if not isinstance(task, Task):
         raise SparsityError(

@@ -57,7 +57,7 @@ def evaluate(
             inputs, targets = on_cpu.to(device), labels.to(device)
             outputs = model(inputs)
             _check_labels(split, outputs, labels)
-            broken += int((~torch.isfinite(outputs)).flatten(1).any(1).sum())
+            broken += int((~torch.isfinite(outputs)).reshape(len(outputs), -1).any(1).sum())
             values.append(metric.per_sample(outputs, targets).cpu())
             losses.append(loss(outputs, targets).cpu())
             predictions.append(outputs.argmax(1).cpu())
@@ -116,12 +116,13 @@ def train_(
                 outputs = model(split.inputs[indices].to(device))
                 _check_labels(split, outputs, split.targets[indices])
                 mean = loss(outputs, split.targets[indices].to(device)).mean()
-                if not math.isfinite(mean.item()):
+                value = mean.item()
+                if not math.isfinite(value):
                     raise NonFiniteError(
-                        f"the loss became {mean.item()} in epoch {epoch}, step {step}; "
+                        f"the loss became {value} in epoch {epoch}, step {step}; "
                         "lower the rate or clip the gradients"
                     )
-                total += mean.item() * len(indices)
+                total += value * len(indices)
                 optimizer.zero_grad()
                 mean.backward()  # type: ignore[no-untyped-call]
                 _mask_gradients_(model, kept)

@@ -24,7 +24,8 @@ class Split:
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
             raise SparsityError(
-                f"{self.name}: {len(self.inputs)} inputs but {len(self.targets)} targets; give one target each"
+                f"{self.name}: {len(self.inputs)} inputs but {len(self.targets)} targets; "
+                "give one target each"
             )
 
     def __len__(self) -> int:

@@ -1,0 +1,195 @@
+"""Where points run: in this process, or in worker processes that may die without harm.
+
+Plans go out and rows come back as plain data, so that a cluster can take the same seam.
+"""
+
+import multiprocessing as mp
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Protocol
+
+import torch
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.plans import Plan, plan_from_dict, row_from_dict
+from sparsity_core.task import load_task
+
+Group = Sequence[Any]  # points
+Stopped = Callable[[], bool]
+
+_ATTEMPTS = 2  # a point that was under way twice when its worker died is given up
+_POLL = 0.2  # seconds between two looks at `stopped`
+
+
+class Executor(Protocol):
+    """Runs groups of points of one plan."""
+
+    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+        """Rows as they get ready, until all are there or `stopped` answers True."""
+
+    def close(self) -> None:
+        """Let go of whatever it holds."""
+
+
+class InProcess:
+    """One point after another, here; `task` saves loading it by name."""
+
+    def __init__(self, task: Any = None) -> None:
+        self.task = task
+
+    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+        """Rows as they get ready; `stopped` is asked after each."""
+        task = self.task or load_task(plan.model)
+        plan.check(task)
+        for group in groups:
+            for row in plan.run(task, group):
+                yield row
+                if stopped():
+                    return
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class WorkerProcesses:
+    """Spawned processes of low priority; they die with this one and are replaced when they die."""
+
+    def __init__(self, count: int = 1) -> None:
+        if count < 1:
+            raise SparsityError(f"workers must be 1 or more, got {count}")
+        self.count = count
+        self._workers: list[_Worker] = []
+
+    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+        """Rows as they get ready; a point that kills its worker twice becomes a failed row."""
+        waiting = deque(list(group) for group in groups)
+        deaths: dict[str, int] = {}
+        data = plan.to_dict()
+        while len(self._workers) < min(self.count, len(waiting)):
+            self._workers.append(_Worker(self.count))
+        try:
+            while waiting or any(worker.left for worker in self._workers):
+                for i, worker in enumerate(self._workers):
+                    if not worker.left and waiting:
+                        if not worker.alive:
+                            worker = self._workers[i] = _Worker(self.count)
+                        worker.start(data, waiting.popleft())
+                busy = {w.connection: w for w in self._workers if w.left}
+                for ready in wait(list(busy), _POLL):
+                    worker = busy[ready]  # type: ignore[index]
+                    try:
+                        yield row_from_dict(plan.kind, worker.receive())
+                    except EOFError:
+                        reason = worker.death()
+                        under_way, *rest = worker.give_up()
+                        deaths[under_way.id] = deaths.get(under_way.id, 0) + 1
+                        if deaths[under_way.id] < _ATTEMPTS:
+                            waiting.appendleft([under_way, *rest])
+                        else:
+                            message = f"the worker process died twice ({reason}) at this point"
+                            yield plan.unmeasured(under_way, "failed", message)
+                            if rest:
+                                waiting.appendleft(rest)
+                if stopped():
+                    return
+        finally:
+            if any(worker.left for worker in self._workers):
+                self.close()
+
+    def close(self) -> None:
+        """End the processes at once, whatever they do."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+
+class _Worker:
+    """A process, and the points that it has not answered yet."""
+
+    def __init__(self, workers: int) -> None:
+        spawn = mp.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        self.process: SpawnProcess = spawn.Process(
+            target=_serve, args=(theirs, workers), daemon=True, name="sparsity-worker"
+        )
+        self.process.start()
+        theirs.close()  # so that its end is closed when the process dies
+        self.left: list[Any] = []
+
+    @property
+    def alive(self) -> bool:
+        return self.process.is_alive()
+
+    def start(self, plan: dict[str, Any], group: list[Any]) -> None:
+        self.left = group
+        try:
+            self.connection.send((plan, [point.id for point in group]))
+        except OSError:
+            return  # it died while idle: receiving says so
+
+    def receive(self) -> dict[str, Any]:
+        try:
+            answer = self.connection.recv()
+        except OSError as error:
+            raise EOFError from error
+        if isinstance(answer, SparsityError):
+            raise answer
+        self.left = [point for point in self.left if point.id != answer["point_id"]]
+        return dict(answer)
+
+    def give_up(self) -> list[Any]:
+        left, self.left = self.left, []
+        self.kill()
+        return left
+
+    def death(self) -> str:
+        self.process.join(5)
+        code = self.process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join(5)
+        self.connection.close()
+
+
+def _serve(connection: Connection, workers: int) -> None:
+    """The life of a worker: plans and point ids in, rows out, until the other side is gone."""
+    os.nice(10)  # the app beside it stays quick
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    _die_with_the_parent()
+    loaded: tuple[Any, Any] = (None, None)
+    while True:
+        try:
+            data, ids = connection.recv()
+        except EOFError:
+            return
+        plan = plan_from_dict(data)
+        try:
+            if loaded[0] != data["setting"]:
+                task = load_task(plan.model)
+                plan.check(task)
+                loaded = (data["setting"], task)
+        except SparsityError as error:
+            connection.send(SparsityError(str(error)))
+            continue
+        chosen = set(ids)
+        for row in plan.run(loaded[1], [p for p in plan.points() if p.id in chosen]):
+            connection.send(asdict(row))
+
+
+def _die_with_the_parent() -> None:
+    """In mid-point nobody reads the pipe, so a thread watches the parent: no orphan computes on."""
+    parent = mp.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,184 @@
+"""Submit a plan, watch it, cancel it, resume what is missing."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.executors import Executor
+from sparsity_core.plans import Plan
+from sparsity_core.store import Store
+
+_RECENT = 50  # rows whose pace foretells the time left
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job at one moment."""
+
+    id: str
+    title: str
+    state: str  # one of store.STATES
+    total: int
+    done: int  # stored, before or by this job
+    failed: int
+    eta: float | None  # seconds left; None while unknown
+    message: str
+
+    @property
+    def active(self) -> bool:
+        """Will it still change?"""
+        return self.state in ("queued", "running")
+
+
+class Job:
+    """A plan on its way: only this process writes its rows, from one thread."""
+
+    def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
+        self.plan = plan
+        self.store = store
+        points = plan.points()
+        self.total = len(points)
+        stored = store.statuses([point.id for point in points])
+        if retry_failed:
+            stored = {i: status for i, status in stored.items() if status != "failed"}
+        self.missing = [point for point in points if point.id not in stored]
+        self._done = len(stored)
+        self._failed = sum(status == "failed" for status in stored.values())
+        self._state = "queued"
+        self._message = ""
+        self._times: deque[float] = deque(maxlen=_RECENT)
+        self._cancelled = threading.Event()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        store.save_run(plan)
+
+    @property
+    def id(self) -> str:
+        """The plan's digest."""
+        return self.plan.digest
+
+    @property
+    def view(self) -> JobView:
+        """Where it stands; cheap, from any thread."""
+        with self._lock:
+            eta = None
+            if len(self._times) > 1:
+                pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+                waited = time.monotonic() - self._times[-1]
+                eta = max(0.0, pace * (self.total - self._done) - waited)
+            return JobView(
+                id=self.id,
+                title=self.plan.title,
+                state=self._state,
+                total=self.total,
+                done=self._done,
+                failed=self._failed,
+                eta=eta if self._state == "running" else None,
+                message=self._message,
+            )
+
+    def run(self, executor: Executor) -> None:
+        """Measure what is missing and store it row by row; called once, by whoever runs jobs."""
+        try:
+            if not self._cancelled.is_set():
+                self._set("running")
+                self._times.append(time.monotonic())
+                groups = self.plan.groups(self.missing) if self.missing else []
+                for row in executor.run(self.plan, groups, self._cancelled.is_set):
+                    self.store.add(self.plan.kind, [row])
+                    with self._lock:
+                        self._done += 1
+                        self._failed += row.status == "failed"
+                        self._times.append(time.monotonic())
+            self._set("cancelled" if self._cancelled.is_set() else "done")
+        except SparsityError as error:
+            self._set("failed", str(error))
+        except Exception as error:  # noqa: BLE001 - a job must end with a state, never in silence
+            self._set("failed", f"unexpected {error!r}; resume to try again, please report it")
+        finally:
+            self._ended.set()
+
+    def cancel(self) -> None:
+        """Stop soon; what is stored stays, and resuming runs only what is missing."""
+        self._cancelled.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; False when the time was too short."""
+        return self._ended.wait(timeout)
+
+    def _set(self, state: str, message: str = "") -> None:
+        with self._lock:
+            self._state, self._message = state, message
+        try:
+            self.store.set_state(self.id, state, message)
+        except SparsityError as error:  # the disk that failed the job may fail this note too
+            with self._lock:
+                self._state, self._message = "failed", message or str(error)
+
+
+class JobQueue:
+    """The jobs of one process, run one after another by one thread."""
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self.store = store
+        self.executor = executor
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._change = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="sparsity-jobs")
+        self._thread.start()
+
+    def submit(self, plan: Plan, retry_failed: bool = False) -> Job:
+        """A job for the plan; an equal plan that is queued or running is the same job."""
+        with self._change:
+            if self._closed:
+                raise SparsityError("the queue is closed; start again to submit")
+            known = self._jobs.get(plan.digest)
+            if known and known.view.active:
+                return known
+            job = Job(plan, self.store, retry_failed)
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._change.notify()
+            return job
+
+    def resume(self, run_id: str) -> Job:
+        """A job for what is missing of a stored run, failed points included."""
+        return self.submit(self.store.plan(run_id), retry_failed=True)
+
+    def get(self, run_id: str) -> Job | None:
+        """The job of this process with that id."""
+        return self._jobs.get(run_id)
+
+    def jobs(self) -> list[Job]:
+        """All jobs of this process, the oldest first."""
+        return list(self._jobs.values())
+
+    def close(self) -> None:
+        """Cancel everything and end the workers."""
+        with self._change:
+            self._closed = True
+            for job in self._jobs.values():
+                job.cancel()
+            self._change.notify()
+        self._thread.join(10)
+        self.executor.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                job = self._waiting.popleft()
+            job.run(self.executor)
+
+
+def submit(plan: Plan, store: Store, executor: Executor, retry_failed: bool = False) -> Job:
+    """Start a job in a thread of its own and return at once."""
+    job = Job(plan, store, retry_failed)
+    threading.Thread(target=job.run, args=(executor,), daemon=True).start()
+    return job
