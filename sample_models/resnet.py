@@ -1,12 +1,12 @@
-"""Residual networks of 3 x 3 convolutions with batch norm (He et al. 2016, section 4.2)."""
+"""Residual networks for small images (He et al. 2015, section 4.2), with projection shortcuts."""
 
 from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut; a 1 x 1 convolution where the shape changes."""
+    """Two 3x3 convolutions with batch normalisation, added to what came in."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
@@ -17,42 +17,43 @@ class Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
             )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return self.relu2(y + self.shortcut(x))
+        h = self.relu1(self.bn1(self.conv1(x)))  # (N, outputs, H / stride, W / stride)
+        h = self.bn2(self.conv2(h))  # (N, outputs, H / stride, W / stride)
+        return self.relu2(h + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    """Stages of `blocks` blocks with 1, 2, 4, ... times `width` channels, halving the image."""
+    """A stem, one stage of blocks a width, and a linear layer on the mean over positions.
 
-    def __init__(
-        self, channels: int, width: int, stages: int, blocks: int, classes: int = 10
-    ) -> None:
+    Each stage after the first halves height and width. Widths 16, 32, 64 with three blocks each
+    make ResNet-20.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], blocks: int, classes: int = 10):
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(width)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
-        layers: list[nn.Module] = []
-        inputs = width
-        for stage in range(stages):
-            outputs = width << stage
-            for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                layers.append(Block(inputs, outputs, stride))
-                inputs = outputs
-        self.blocks = nn.Sequential(*layers)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
+        stages = []
+        inputs = widths[0]
+        for number, width in enumerate(widths):
+            strides = [1 if number == 0 else 2] + [1] * (blocks - 1)
+            stage = []
+            for stride in strides:
+                stage.append(Block(inputs, width, stride))
+                inputs = width
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.Sequential(*stages)
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, channels, H, W) to logits (N, classes)."""
-        x = self.relu(self.bn(self.conv(x)))  # (N, width, H, W)
-        x = self.blocks(x)  # (N, width * 2^(stages-1), H / 2^(stages-1), ...)
-        x = self.flatten(self.pool(x))  # (N, width * 2^(stages-1))
-        return self.fc(x)  # (N, classes)
+        x = self.relu(self.bn(self.stem(x)))  # (N, widths[0], H, W)
+        x = self.stages(x)  # (N, widths[-1], H / 2^(stages - 1), W / 2^(stages - 1))
+        return self.fc(x.mean(dim=(2, 3)))  # (N, classes)

@@ -1,69 +1,63 @@
-"""A transformer over image patches (Dosovitskiy et al. 2021), attention written out."""
+"""A vision transformer on patches (Dosovitskiy et al. 2020), attention written out by hand."""
+
+import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Self-attention: queries, keys and values by one projection, heads side by side."""
+    """Multi-head self-attention; one linear layer makes queries, keys and values."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
+        self.softmax = nn.Softmax(dim=-1)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, width) to (N, T, width)."""
-        n, t, width = x.shape
-        qkv = self.qkv(x).reshape(n, t, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # three of (N, heads, T, width / heads)
-        x = F.scaled_dot_product_attention(q, k, v)  # (N, heads, T, width / heads)
-        return self.out(x.transpose(1, 2).reshape(n, t, width))
+        """(N, T, width) to the same; T tokens look at each other."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # (N, T, 3, heads, d)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, T, d)
+        weights = self.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]))  # (N, heads, T, T)
+        mixed = (weights @ v).transpose(1, 2).flatten(2)  # (N, T, width)
+        return self.out(mixed)
 
 
-class Block(nn.Module):
-    """Attention, then two linear layers, each beside a shortcut and behind a layer norm."""
+class Layer(nn.Module):
+    """Attention across tokens, then two linear layers in each token, each added to its input."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, 2 * width)
+        self.fc1 = nn.Linear(width, 4 * width)
         self.gelu = nn.GELU()
-        self.fc2 = nn.Linear(2 * width, width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, width) to (N, T, width)."""
+        """(N, T, width) to the same."""
         x = x + self.attention(self.norm1(x))
         return x + self.fc2(self.gelu(self.fc1(self.norm2(x))))
 
 
 class ViT(nn.Module):
-    """Patches of `patch` x `patch` pixels, `depth` blocks, the mean over patches classified."""
+    """A transformer on 2x2 patches of 8x8 digits: 16 tokens, mean over tokens, linear layer."""
 
-    def __init__(
-        self,
-        size: int = 8,
-        patch: int = 2,
-        width: int = 48,
-        depth: int = 3,
-        heads: int = 4,
-        classes: int = 10,
-    ) -> None:
+    def __init__(self, width: int = 32, heads: int = 4, depth: int = 2, classes: int = 10):
         super().__init__()
-        self.patches = nn.Unfold(patch, stride=patch)
-        self.embed = nn.Linear(patch * patch, width)
-        self.position = nn.Parameter(torch.randn(1, (size // patch) ** 2, width) * 0.02)
-        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
+        self.unfold = nn.Unfold(kernel_size=2, stride=2)
+        self.embed = nn.Linear(4, width)
+        self.position = nn.Parameter(0.02 * torch.randn(16, width))
+        self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
+        self.fc = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 1, size, size) to logits (N, classes)."""
-        x = self.patches(x).transpose(1, 2)  # (N, T, patch * patch)
-        x = self.embed(x) + self.position  # (N, T, width)
-        x = self.norm(self.blocks(x))  # (N, T, width)
-        return self.head(x.mean(1))  # (N, classes)
+        """Images (N, 1, 8, 8) to logits (N, classes)."""
+        patches = self.unfold(x).transpose(1, 2)  # (N, 16, 4)
+        x = self.embed(patches) + self.position  # (N, 16, width)
+        x = self.norm(self.layers(x))  # (N, 16, width)
+        return self.fc(x.mean(dim=1))  # (N, classes)
