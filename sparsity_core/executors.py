@@ -169,7 +169,7 @@ def _serve(connection: Connection, workers: int) -> None:
             data, ids = connection.recv()
         except EOFError:
             return
-        plan = plan_from_dict(data)
+        plan: Plan = plan_from_dict(data)
         try:
             if loaded[0] != data["setting"]:
                 task = load_task(plan.model)
@@ -178,8 +178,8 @@ def _serve(connection: Connection, workers: int) -> None:
         except SparsityError as error:
             connection.send(SparsityError(str(error)))
             continue
-        chosen = set(ids)
-        for row in plan.run(loaded[1], [p for p in plan.points() if p.id in chosen]):
+        points = {point.id: point for point in plan.points()}
+        for row in plan.run(loaded[1], [points[i] for i in ids]):
             connection.send(asdict(row))
 
 

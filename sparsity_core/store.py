@@ -128,7 +128,7 @@ class Store:
             "readonly": "no right to write: change the file's rights, or choose another store",
             "unable to open": "no right to write there: choose another store",
             "full": "the disk is full: free space, then resume; stored points are safe",
-            "disk I/O": "the disk is full or broken: free space, then resume; stored points are safe",
+            "disk I/O": "the disk is full or broken: free space and resume; stored points are safe",
             "locked": "another program holds the store: close it, then resume",
         }
         for sign, remedy in remedies.items():
@@ -217,13 +217,13 @@ class Store:
                 counts.setdefault(run_id, {})[status] = count
         return [
             RunInfo(
-                *run[:5],
-                state=_state_now(run[5], run[7]),
-                message=run[6],
-                total=totals.get(run[0], 0),
-                statuses=counts.get(run[0], {}),
+                *about,
+                _state_now(state, owner),
+                message,
+                totals.get(about[0], 0),
+                counts.get(about[0], {}),
             )
-            for run in runs
+            for *about, state, message, owner in runs
         ]
 
     def run(self, run_id: str) -> RunInfo:

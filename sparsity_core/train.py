@@ -91,6 +91,7 @@ def train_(
     seed: int = 0,
     device: str = "cpu",
     on_epoch: Callable[[Progress], None] | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> list[float]:
     """Train a model in place, on `device`, and leave it there in eval mode.
 
@@ -113,7 +114,8 @@ def train_(
             for indices in torch.randperm(len(split), generator=order).split(sizes):
                 rate = _set_rate_(optimizer, training, step / steps)
                 step += 1
-                outputs = model(split.inputs[indices].to(device))
+                inputs = split.inputs[indices]
+                outputs = model((augment(inputs, order) if augment else inputs).to(device))
                 _check_labels(split, outputs, split.targets[indices])
                 mean = loss(outputs, split.targets[indices].to(device)).mean()
                 value = mean.item()

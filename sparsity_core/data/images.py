@@ -42,7 +42,8 @@ def read_images(path: Path) -> Images:
         found = _decode(path)
         partial = cached.with_suffix(".partial")
         with partial.open("wb") as file:
-            np.savez(file, **{f"{s}/{k}": a for s, pair in found.items() for k, a in _named(pair)})
+            arrays = {f"{s}/{k}": a for s, pair in found.items() for k, a in _named(pair)}
+            np.savez(file, allow_pickle=False, **arrays)
         partial.replace(cached)  # whoever reads meanwhile sees a whole file or none
     with np.load(cached, allow_pickle=False) as arrays:
         splits = dict.fromkeys(name.split("/")[0] for name in arrays)
