@@ -95,8 +95,9 @@ class Store:
         db.execute("PRAGMA journal_mode=WAL")
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_VERSION}; COMMIT;")
-        db.execute("BEGIN IMMEDIATE")  # fails now, not in mid-sweep, when the file is read-only
-        db.execute("ROLLBACK")
+        else:
+            # A write that changes nothing: a read-only file fails now, not in mid-sweep.
+            db.execute(f"PRAGMA user_version={_VERSION}")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -217,13 +218,17 @@ class Store:
                 counts.setdefault(run_id, {})[status] = count
         return [
             RunInfo(
-                *about,
-                _state_now(state, owner),
-                message,
-                totals.get(about[0], 0),
-                counts.get(about[0], {}),
+                id=run_id,
+                kind=kind,
+                title=title,
+                model=model,
+                created=created,
+                state=_state_now(state, owner),
+                message=message,
+                total=totals.get(run_id, 0),
+                statuses=counts.get(run_id, {}),
             )
-            for *about, state, message, owner in runs
+            for run_id, kind, title, model, created, state, message, owner in runs
         ]
 
     def run(self, run_id: str) -> RunInfo:

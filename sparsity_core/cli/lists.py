@@ -1,0 +1,45 @@
+"""`sparsity models`, `sparsity scorers` and their like: what there is, from the registries."""
+
+from rich.console import Console
+from rich.table import Table
+
+from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.registry import Registry
+from sparsity_core.schedules import SCHEDULES
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.task import catalog
+
+_STAGES: dict[str, Registry[object]] = {
+    "scorers": SCORERS,  # type: ignore[dict-item]
+    "structures": STRUCTURES,  # type: ignore[dict-item]
+    "allocations": ALLOCATIONS,  # type: ignore[dict-item]
+    "schedules": SCHEDULES,  # type: ignore[dict-item]
+}
+
+
+def models() -> int:
+    """Every model: accuracy on its test split, or what to do before it can be loaded."""
+    table = Table("model", "parameters", "test accuracy", "what it is", box=None)
+    for entry in catalog().values():
+        card, missing = entry.card(), entry.missing()
+        test = card["accuracy"]["test"] if card else None
+        table.add_row(
+            entry.name,
+            f"{card['parameters']:,}" if card else "",
+            f"{test['value']:.2%} of {test['samples']:,}" if test else "",
+            entry.summary + (f" [dim](not here: {missing})[/dim]" if missing else ""),
+        )
+    Console().print(table)
+    return 0
+
+
+def choices(stage: str) -> int:
+    """Every kind of a stage with its options and the first line of its description."""
+    registry = _STAGES[stage]
+    table = Table(registry.stage, "options", "what it does", box=None)
+    for kind in registry:
+        options = ", ".join(f"{k}={v}" for k, v in registry.options_of(kind).items())
+        table.add_row(kind, options, registry.describe(kind).splitlines()[0])
+    Console().print(table)
+    return 0

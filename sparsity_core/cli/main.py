@@ -1,0 +1,145 @@
+"""What the command `sparsity` understands; bad input is one line and exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sparsity_core.errors import SparsityError
+
+# Only argparse is imported here: torch takes seconds, and --help should not.
+
+_EXAMPLES = """examples:
+  sparsity models
+  sparsity sweep digits-lenet --scorers magnitude,taylor --structures unstructured,2:4
+  sparsity curve digits-mlp --sparsities .5,.9,.95 --finetune-epochs 3 --seeds 0,1,2 --random
+  sparsity runs
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 when all is well, 1 when points failed, 2 for bad input."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        action: Callable[[argparse.Namespace], int] = chosen.action
+        return action(chosen)
+    except SparsityError as error:
+        print(f"sparsity: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `sparsity models | head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sparsity",
+        description="See and measure what sparsity does to a neural network.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_sweep(commands)
+    _add_curve(commands)
+    _add_lists(commands)
+    _add_runs(commands)
+    return parser
+
+
+def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sweep = commands.add_parser(
+        "sweep", help="prune one layer at a time and measure what each sparsity costs"
+    )
+    _add_where(sweep)
+    sweep.add_argument("--layers", default="all", metavar="all|NAME,...", help="default: all")
+    sweep.add_argument("--scorers", default="magnitude", metavar="A,B")
+    sweep.add_argument("--structures", default="unstructured", metavar="A,B", help="2:4, 4x4, ...")
+    sweep.add_argument("--seed", "--seeds", dest="seeds", default="0", metavar="S[,S]")
+    sweep.set_defaults(action=_sweep)
+
+
+def _add_curve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    curve = commands.add_parser("curve", help="prune the whole model, before and after fine-tuning")
+    _add_where(curve)
+    curve.add_argument("--scorer", default="magnitude")
+    curve.add_argument("--structure", default="unstructured")
+    curve.add_argument("--allocation", default="uniform")
+    curve.add_argument("--schedule", default="one-shot")
+    curve.add_argument("--rounds", type=int, help="rounds of a geometric or cubic schedule")
+    curve.add_argument("--skip", default="", metavar="NAME,...", help="layers that stay dense")
+    curve.add_argument("--finetune-epochs", type=int, default=0, help="after each round; default 0")
+    curve.add_argument("--rate", type=float, default=0.01, help="learning rate of fine-tuning")
+    curve.add_argument("--seeds", "--seed", dest="seeds", default="0", metavar="S,S")
+    curve.add_argument("--random", action="store_true", help="add the random baseline")
+    curve.set_defaults(action=_curve)
+
+
+def _add_where(command: argparse.ArgumentParser) -> None:
+    """What sweep and curve share: model, samples, sparsities, where results go."""
+    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    command.add_argument("--sparsities", default=".5,.7,.8,.9,.95", metavar=".5,.9")
+    command.add_argument("--split", default="validation", help="train, validation or test")
+    command.add_argument("--samples", type=int, help="of the split; default: all")
+    command.add_argument(
+        "--score-samples", type=int, default=512, help="of train, for scorers with data"
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--workers", type=int, default=0, help="processes; default 0: this one")
+    command.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    _add_store(command)
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--store", type=Path, metavar="DIR", help="default: $SPARSITY_STORE or the user's folder"
+    )
+
+
+def _add_lists(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    models = commands.add_parser("models", help="list the models")
+    models.set_defaults(action=_models)
+    for stage in ("scorers", "structures", "allocations", "schedules"):
+        command = commands.add_parser(stage, help=f"list the {stage}")
+        command.set_defaults(action=_choices, stage=stage)
+
+
+def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    runs = commands.add_parser("runs", help="list what was computed; export, resume, delete")
+    runs.add_argument("run", nargs="?", metavar="ID", help="a run's id or its beginning")
+    runs.add_argument("--out", type=Path, metavar="FILE", help="write the run's rows")
+    act = runs.add_mutually_exclusive_group()
+    act.add_argument("--resume", action="store_true", help="run what is missing or failed")
+    act.add_argument("--delete", action="store_true", help="remove the run and its own points")
+    runs.add_argument("--workers", type=int, default=0)
+    _add_store(runs)
+    runs.set_defaults(action=_runs)
+
+
+def _sweep(chosen: argparse.Namespace) -> int:
+    from sparsity_core.cli.measure import sweep
+
+    return sweep(chosen)
+
+
+def _curve(chosen: argparse.Namespace) -> int:
+    from sparsity_core.cli.measure import curve
+
+    return curve(chosen)
+
+
+def _models(_: argparse.Namespace) -> int:
+    from sparsity_core.cli.lists import models
+
+    return models()
+
+
+def _choices(chosen: argparse.Namespace) -> int:
+    from sparsity_core.cli.lists import choices
+
+    return choices(chosen.stage)
+
+
+def _runs(chosen: argparse.Namespace) -> int:
+    from sparsity_core.cli.runs import runs
+
+    return runs(chosen)

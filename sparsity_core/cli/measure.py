@@ -1,0 +1,172 @@
+"""`sparsity sweep` and `sparsity curve`: plan, run with a progress bar, print, write."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.cli.files import check_target, write_rows
+from sparsity_core.curve import plan_curve
+from sparsity_core.errors import SparsityError
+from sparsity_core.executors import Executor, InProcess, WorkerProcesses
+from sparsity_core.jobs import submit
+from sparsity_core.plans import Plan
+from sparsity_core.recipe import Recipe, Training
+from sparsity_core.schedules import SCHEDULES
+from sparsity_core.scorers import SCORERS, Random
+from sparsity_core.store import Store
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.task import Task, load_task
+
+_COLUMNS = {
+    "sweep": ("layer", "scorer", "structure"),
+    "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
+}
+
+
+def sweep(chosen: argparse.Namespace) -> int:
+    """`sparsity sweep`."""
+    check_target(chosen.out)
+    task = load_task(chosen.model)
+    plan = plan_sweep(
+        task,
+        layers=_names(chosen.layers),
+        scorers=_names(chosen.scorers),
+        structures=_names(chosen.structures),
+        **_shared(chosen),
+    )
+    return execute(plan, task, chosen)
+
+
+def curve(chosen: argparse.Namespace) -> int:
+    """`sparsity curve`."""
+    check_target(chosen.out)
+    task = load_task(chosen.model)
+    rounds = {} if chosen.rounds is None else {"rounds": chosen.rounds}
+    as_pruned = Recipe(
+        scorer=SCORERS.make(chosen.scorer),
+        structure=STRUCTURES.make(chosen.structure),
+        allocation=ALLOCATIONS.make(chosen.allocation),
+        schedule=SCHEDULES.make(chosen.schedule, **rounds),
+        skip=tuple(_names(chosen.skip)),
+    )
+    recipes = [as_pruned]
+    if chosen.random:
+        recipes.append(replace(as_pruned, scorer=Random()))
+    tuning = Training(epochs=chosen.finetune_epochs, rate=chosen.rate)
+    if tuning.epochs:
+        recipes += [replace(recipe, training=tuning) for recipe in recipes]
+    return execute(plan_curve(task, recipes=recipes, **_shared(chosen)), task, chosen)
+
+
+def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
+    """Run what is missing of a plan; Ctrl-C keeps what is stored. Exit code as for `main`."""
+    store = Store(chosen.store)
+    executor: Executor = WorkerProcesses(chosen.workers) if chosen.workers else InProcess(task)
+    job = submit(plan, store, executor, retry_failed=True)
+    if job.view.done:
+        print(f"{job.view.done} of {job.total} points are stored already", file=sys.stderr)
+    try:
+        with _progress() as progress:
+            bar = progress.add_task("points", total=job.total, completed=job.view.done)
+            while not job.wait(0.1):
+                progress.update(bar, completed=job.view.done)
+            progress.update(bar, completed=job.view.done)
+    except KeyboardInterrupt:
+        job.cancel()
+        job.wait(5)
+        executor.close()
+        done = job.view.done
+        print(
+            f"\nstopped; {done} of {job.total} points are stored. The same command, or "
+            f"`sparsity runs {job.id[:8]} --resume`, runs the rest",
+            file=sys.stderr,
+        )
+        return 130
+    executor.close()
+    if job.view.state == "failed":
+        raise SparsityError(job.view.message)
+    rows = store.rows(plan)
+    print_rows(plan.kind, rows)
+    if chosen.out:
+        write_rows(rows, chosen.out)
+        print(f"{len(rows)} rows -> {chosen.out}", file=sys.stderr)
+    return 1 if any(row.status in ("failed", "nan") for row in rows) else 0
+
+
+def print_rows(kind: str, rows: Sequence[Any]) -> None:
+    """One line a point, with a heading that says what the numbers are."""
+    if not rows:
+        print("no points are stored yet")
+        return
+    first = rows[0]
+    samples = next((row.samples for row in rows if row.samples is not None), 0)
+    title = (
+        f"{first.model}: {first.metric} on {samples} samples of {first.split}; "
+        "drop from dense in points, with a paired 95 % interval"
+    )
+    table = Table(title=title, title_justify="left", box=None)
+    columns = _COLUMNS[kind]
+    for name in columns:
+        table.add_column(name.replace("_", " "))
+    for name in ("sparsity", "achieved", "seed", first.metric, "drop", "95 %"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in rows:
+        measured = row.value is not None
+        achieved = row.achieved_sparsity
+        status = row.status if row.status != "ok" or not getattr(row, "no_op", False) else "no-op"
+        table.add_row(
+            *(str(getattr(row, name)) for name in columns),
+            f"{row.sparsity:.1%}",
+            "" if achieved is None else f"{achieved:.1%}",
+            str(row.seed),
+            f"{row.value:.2%}" if measured else "",
+            f"{100 * row.drop:+.2f}" if measured else "",
+            f"{100 * row.drop_low:+.2f} to {100 * row.drop_high:+.2f}" if measured else "",
+            f"{status}: {row.message}" if row.message else status,
+        )
+    Console().print(table)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
+    found = []
+    for part in _names(text):
+        try:
+            found.append(kind(part))
+        except ValueError as error:
+            raise SparsityError(f"{what}: {part!r} is not a number") from error
+    return found
+
+
+def _shared(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "sparsities": _numbers(chosen.sparsities, "sparsities", float),
+        "seeds": _numbers(chosen.seeds, "seeds", int),
+        "split": chosen.split,
+        "samples": chosen.samples,
+        "score_samples": chosen.score_samples,
+        "device": chosen.device,
+    }
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )

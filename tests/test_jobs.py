@@ -1,0 +1,240 @@
+"""Jobs: killed, cancelled, submitted twice, out of disk; nothing is lost and nothing runs twice."""
+
+import dataclasses
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sparsity_core.executors import InProcess, WorkerProcesses
+from sparsity_core.jobs import JobQueue, submit
+from sparsity_core.store import Store
+from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.task import load_task
+
+MODEL = "tests.count_executions:task"
+LEVELS = [i / 48 for i in range(2, 48, 4)]  # 12 whole numbers of the 48 weights of fc1
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    monkeypatch.setenv("EXECUTIONS", str(path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    return path
+
+
+def plan_of(levels=LEVELS, **options):
+    return plan_sweep(load_task(MODEL), layers=["fc1"], sparsities=levels, **options)
+
+
+def undisturbed(plan):
+    return [comparable(row) for row in plan.run(load_task(MODEL), plan.points())]
+
+
+def comparable(row):
+    return dataclasses.replace(row, seconds=0, device="", versions="")
+
+
+def wait_until(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_in_process(tmp_path, log):
+    plan, store = plan_of(), Store(tmp_path)
+    job = submit(plan, store, InProcess())
+    assert job.wait(30)
+    assert (job.view.state, job.view.done, job.view.failed) == ("done", 12, 0)
+    found = [comparable(row) for row in store.rows(plan)]
+    assert len(log.read_text().splitlines()) == 12
+    assert found == undisturbed(plan)
+    again = submit(plan, store, InProcess())
+    assert again.wait(30)
+    assert len(log.read_text().splitlines()) == 24  # twelve by `undisturbed`, none by the job
+
+
+def test_workers_give_the_same_table(tmp_path, log):
+    plan, store = plan_of(scorers=["magnitude", "random"]), Store(tmp_path)
+    workers = WorkerProcesses(2)
+    job = submit(plan, store, workers)
+    assert job.wait(60)
+    workers.close()
+    assert job.view.state == "done"
+    assert len(log.read_text().splitlines()) == 24
+    assert [comparable(row) for row in store.rows(plan)] == undisturbed(plan)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_runs_twice(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "0.15")
+    plan, store, workers = plan_of(), Store(tmp_path), WorkerProcesses()
+    job = submit(plan, store, workers)
+    wait_until(lambda: job.view.done >= 3)
+    os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+    assert job.wait(60)
+    workers.close()
+    assert (job.view.state, job.view.done, job.view.failed) == ("done", 12, 0)
+    monkeypatch.setenv("SECONDS_A_POINT", "0")
+    runs = log.read_text().splitlines()
+    assert len(set(runs)) == 12
+    assert len(runs) <= 13  # only the point that was under way starts again
+    assert [comparable(row) for row in store.rows(plan)] == undisturbed(plan)
+
+
+def test_a_point_that_kills_its_worker_is_a_failed_row(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("DEADLY_ZEROS", "14")
+    plan, store, workers = plan_of(), Store(tmp_path), WorkerProcesses()
+    job = submit(plan, store, workers)
+    assert job.wait(90)
+    assert (job.view.state, job.view.done, job.view.failed) == ("done", 12, 1)
+    (failed,) = [row for row in store.rows(plan) if row.status == "failed"]
+    assert failed.sparsity == 14 / 48
+    assert "died twice (signal 9)" in failed.message
+    assert failed.value is None
+    monkeypatch.setenv("DEADLY_ZEROS", "-1")
+    workers.close()
+    again = submit(plan, store, workers, retry_failed=True)
+    assert again.wait(60)
+    workers.close()
+    assert {row.status for row in store.rows(plan)} == {"ok"}
+    assert log.read_text().splitlines().count("14 0") == 3
+
+
+def test_cancel_within_five_seconds_and_resume(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "60")
+    plan, store = plan_of(), Store(tmp_path)
+    queue = JobQueue(store, WorkerProcesses())
+    job = queue.submit(plan)
+    wait_until(lambda: log.exists())
+    started = time.monotonic()
+    job.cancel()
+    assert job.wait(5)
+    assert time.monotonic() - started < 5
+    assert job.view.state == store.run(plan.digest).state == "cancelled"
+    monkeypatch.setenv("SECONDS_A_POINT", "0")
+    resumed = queue.resume(plan.digest)
+    assert resumed.wait(60)
+    assert resumed.view.state == "done"
+    queue.close()
+
+
+def test_the_same_plan_submitted_twice_is_one_job(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "0.05")
+    queue = JobQueue(Store(tmp_path), WorkerProcesses())
+    first, second = queue.submit(plan_of()), queue.submit(plan_of())
+    assert first is second
+    other = queue.submit(plan_of([0.5]))
+    assert other.view.state == "queued"
+    assert first.wait(60)
+    assert other.wait(60)
+    assert len(log.read_text().splitlines()) == 12 + 1
+    queue.close()
+
+
+def test_time_left_is_unknown_then_close(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "0.2")
+    plan = plan_of()
+    job = submit(plan, Store(tmp_path), InProcess())
+    assert job.view.eta is None or job.view.done > 0
+    wait_until(lambda: job.view.done == 6)
+    assert job.view.eta == pytest.approx(6 * 0.2, rel=0.5)
+    assert job.wait(30)
+    assert job.view.eta is None
+
+
+SERVER = """
+import sys
+from sparsity_core.executors import WorkerProcesses
+from sparsity_core.jobs import submit
+from sparsity_core.store import Store
+from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.task import load_task
+if __name__ == "__main__":
+    task = load_task("tests.count_executions:task")
+    plan = plan_sweep(task, layers=["fc1"], sparsities=[i / 48 for i in range(2, 48, 4)])
+    job = submit(plan, Store(sys.argv[1]), WorkerProcesses())
+    while not job.wait(0.05):
+        print(job.view.done, flush=True)
+"""
+
+
+def test_a_killed_server_loses_no_stored_point_and_leaves_no_orphan(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "0.15")
+    program = tmp_path / "server.py"
+    program.write_text(SERVER)
+    command = [sys.executable, str(program), str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    for line in server.stdout:
+        if int(line) >= 4:
+            break
+    children = psutil.Process(server.pid).children(recursive=True)
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    psutil.wait_procs(children, timeout=5)
+    assert not [child for child in children if child.is_running()]
+    store, plan = Store(tmp_path), plan_of()
+    info = store.run(plan.digest)
+    assert info.state == "interrupted"
+    assert 4 <= info.done < 12
+    before = len(log.read_text().splitlines())
+    monkeypatch.setenv("SECONDS_A_POINT", "0")
+    job = submit(store.plan(info.id), store, WorkerProcesses())
+    assert job.wait(60)
+    assert len(log.read_text().splitlines()) == before + 12 - info.done
+    assert store.run(plan.digest).state == "done"
+    assert [comparable(row) for row in store.rows(plan)] == undisturbed(plan)
+
+
+def test_a_full_disk_fails_the_job_and_it_resumes(tmp_path, log):
+    levels = [i / 480 for i in range(2, 480)]
+    plan, store = plan_of(levels), Store(tmp_path)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = max(p.stat().st_size for p in tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300_000, old[1]))
+    try:
+        job = submit(plan, store, InProcess())
+        assert job.wait(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert job.view.state == "failed"
+    assert "disk is full" in job.view.message
+    kept = len(store.rows(plan))
+    assert 0 < kept < len(levels)
+    again = submit(plan, store, InProcess())
+    assert again.wait(60)
+    assert again.view.state == "done"
+    assert len(store.rows(plan)) == len(levels)
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_job_with_its_reason(tmp_path, log):
+    plan = plan_of()
+    broken = dataclasses.replace(
+        plan, setting=dataclasses.replace(plan.setting, model="tests.nowhere:task")
+    )
+    workers = WorkerProcesses()
+    job = submit(broken, Store(tmp_path), workers)
+    assert job.wait(60)
+    workers.close()
+    assert job.view.state == "failed"
+    assert "tests.nowhere" in job.view.message
+
+
+def test_a_model_that_changed_since_the_plan_is_refused(tmp_path, log):
+    plan = plan_of()
+    old = dataclasses.replace(
+        plan, setting=dataclasses.replace(plan.setting, model_digest="0" * 16)
+    )
+    job = submit(old, Store(tmp_path), InProcess())
+    assert job.wait(30)
+    assert job.view.state == "failed"
+    assert "model digest has changed" in job.view.message
