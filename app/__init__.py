@@ -1,1 +1,1 @@
-"""app"""
+"""The Streamlit shell: navigation, what all pages share, charts, live progress."""

@@ -1,0 +1,133 @@
+"""What lives longer than a page: the store, the job queue, loaded tasks, and numbers about them.
+
+Nothing here takes a model or an array as an argument: Streamlit would hash it, from a sample.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+import torch
+
+from sparsity_core.cost import Cost, cost
+from sparsity_core.errors import SparsityError
+from sparsity_core.executors import WorkerProcesses
+from sparsity_core.jobs import JobQueue
+from sparsity_core.probe import Probe
+from sparsity_core.store import Store
+from sparsity_core.sweep.plan import SweepPlan, plan_sweep
+from sparsity_core.task import CatalogEntry, Task, catalog, load_task
+from sparsity_core.weights import Prunable, prunable, unprunable
+
+_PATIENCE = 0.8  # seconds that a script waits for a task before it shows a waiting screen
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Store:
+    """The store of results; raises SparsityError when it cannot be used."""
+    return Store()
+
+
+@st.cache_resource(show_spinner=False)
+def queue() -> JobQueue:
+    """The jobs of this server; they outlive pages, tabs and reloads."""
+    return JobQueue(store(), WorkerProcesses(1))
+
+
+@st.cache_resource(show_spinner=False)
+def _entries() -> dict[str, CatalogEntry]:
+    return catalog()
+
+
+def entry(name: str) -> CatalogEntry:
+    """The catalog's entry of a model."""
+    return _entries()[name]
+
+
+def models() -> dict[str, str | None]:
+    """All models: None, or what to do before one can be opened."""
+    return {name: found.missing() for name, found in _entries().items()}
+
+
+@st.cache_resource(show_spinner=False)
+def _loaders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="sparsity-load")
+
+
+@st.cache_resource(show_spinner=False, max_entries=3)
+def _loading(name: str) -> "Future[Task]":
+    return _loaders().submit(_load, name)
+
+
+def _load(name: str) -> Task:
+    task = load_task(name)
+    # Digests of large data take seconds: here, not when the first plan is made.
+    _ = task.model_digest, task.train.digest, task.validation.digest
+    return task
+
+
+def task(name: str) -> Task:
+    """A loaded task. While it loads, or when it cannot be loaded, the page shows that and stops."""
+    future = _loading(name)
+    try:
+        return future.result(timeout=_PATIENCE)
+    except TimeoutError:
+        _wait_for(name, future)
+    except SparsityError as error:
+        _loading.clear(name)  # the data may be there next time
+        st.error(str(error))
+    st.stop()
+    raise AssertionError  # st.stop() does not return
+
+
+def _wait_for(name: str, future: "Future[Task]") -> None:
+    @st.fragment(run_every=0.5)
+    def look_again() -> None:
+        st.info(f"Reading the data of **{name}**: the first time it may take a minute.")
+        if future.done():
+            st.rerun()
+
+    look_again()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model is made of; computed once a model."""
+
+    layers: dict[str, Prunable]
+    others: dict[str, str]  # parameters that are not pruned -> why
+    uses: dict[str, int]
+    cost: Cost
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _facts(name: str, model_digest: str) -> Facts:  # noqa: ARG001 - the digest is part of the key
+    loaded = task(name)
+    sample = loaded.train.take(1)
+    probe = Probe(loaded.model, [(sample.inputs, sample.targets)], loaded.loss)
+    return Facts(
+        layers=prunable(loaded.model),
+        others=unprunable(loaded.model),
+        uses=probe.uses,
+        cost=cost(loaded.model, sample.inputs),
+    )
+
+
+def facts(name: str) -> Facts:
+    """Layers, costs and uses of a model."""
+    return _facts(name, task(name).model_digest)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def predictions(name: str, model_digest: str, split: str, count: int) -> list[int]:  # noqa: ARG001
+    """The classes that a model gives to the first samples of a split."""
+    loaded = task(name)
+    with torch.no_grad():
+        outputs = loaded.model(loaded.split(split).take(count).inputs)
+    return [int(i) for i in outputs.argmax(-1)]
+
+
+def plan_of(name: str, **options: Any) -> SweepPlan:
+    """A sweep's plan; raises SparsityError for choices that make none."""
+    return plan_sweep(task(name), **options)

@@ -1,0 +1,66 @@
+"""Below each chart: the picture, the numbers, and the words that make them again."""
+
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+import vl_convert
+
+from app.theme import AnyChart
+
+
+def show(
+    chart: AnyChart,
+    table: pd.DataFrame,
+    name: str,
+    *,
+    command: str | None = None,
+    python: str | None = None,
+    on_select: bool = False,
+    key: str | None = None,
+) -> Any:
+    """Draw a chart with its export row; returns the selection when `on_select`.
+
+    `name` is the file name without suffix, and unique on the page. Pictures are made when asked
+    for, on the server.
+    """
+    selected = st.altair_chart(
+        chart,
+        width="stretch",
+        on_select="rerun" if on_select else "ignore",
+        key=key or f"chart {name}",
+    )
+    with st.popover("Export", icon=":material/download:", key=f"export {name}"):
+        png, svg, csv = st.columns(3)
+        with png:
+            _download("PNG", f"{name}.png", partial(_png, chart), "image/png")
+        with svg:
+            _download("SVG", f"{name}.svg", partial(_svg, chart), "image/svg+xml")
+        with csv:
+            _download("CSV", f"{name}.csv", partial(_csv, table), "text/csv")
+        if command:
+            st.caption("Copy as command")
+            st.code(command, language="bash", wrap_lines=True)
+        if python:
+            st.caption("Copy as Python")
+            st.code(python, language="python", wrap_lines=True)
+    return selected
+
+
+def _download(label: str, file: str, make: Any, mime: str) -> None:
+    st.download_button(
+        label, data=make, file_name=file, mime=mime, on_click="ignore", key=f"download {file}"
+    )
+
+
+def _png(chart: AnyChart) -> bytes:
+    return vl_convert.vegalite_to_png(chart.to_json(), scale=2)
+
+
+def _svg(chart: AnyChart) -> bytes:
+    return vl_convert.vegalite_to_svg(chart.to_json()).encode()
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()

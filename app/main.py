@@ -1,0 +1,39 @@
+"""Sparsity Explorer, the app: `streamlit run app/main.py`."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+# `streamlit run` puts only app/ on the path; the project may be run without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+PAGES = (
+    ("model", "Model", ":material/hub:"),
+    ("sensitivity", "Sensitivity", ":material/show_chart:"),
+    ("tradeoff", "Trade-off", ":material/balance:"),
+    ("masks", "Masks", ":material/grid_on:"),
+    ("runs", "Runs", ":material/history:"),
+)
+
+
+def main() -> None:
+    """Draw the frame, then the page that was chosen."""
+    from app.state import choose_frame
+
+    st.set_page_config(
+        page_title="Sparsity Explorer", page_icon=":material/grid_on:", layout="wide"
+    )
+    page = st.navigation(
+        [
+            st.Page(f"../pages/{file}.py", title=title, icon=icon, default=file == "model")
+            for file, title, icon in PAGES
+        ]
+    )
+    choose_frame()
+    page.run()
+
+
+# Spawned worker processes import this file: without the guard each would run the app again.
+if __name__ == "__main__":
+    main()

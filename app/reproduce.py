@@ -1,0 +1,45 @@
+"""A plan as words that anybody can run: a command, or a few lines of Python."""
+
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.sweep.plan import SweepPlan
+
+
+def sweep_command(plan: SweepPlan) -> str:
+    """The command that measures the same points."""
+    lists = {
+        "layers": plan.layers,
+        "scorers": tuple(map(SCORERS.label, plan.scorers)),
+        "structures": tuple(map(STRUCTURES.label, plan.structures)),
+        "sparsities": tuple(f"{s:g}" for s in plan.sparsities),
+        "seeds": tuple(map(str, plan.seeds)),
+    }
+    options = [f"--{name} {','.join(values)}" for name, values in lists.items()]
+    options += [
+        f"--split {plan.setting.split}",
+        f"--samples {plan.setting.samples}",
+        f"--score-samples {plan.setting.score_samples}",
+        f"--device {plan.setting.device}",
+    ]
+    return f"sparsity sweep {plan.model} " + " ".join(options)
+
+
+def sweep_python(plan: SweepPlan) -> str:
+    """The Python that measures the same points."""
+    return f"""from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.task import load_task
+
+task = load_task({plan.model!r})
+plan = plan_sweep(
+    task,
+    layers={list(plan.layers)!r},
+    scorers={list(map(SCORERS.label, plan.scorers))!r},
+    structures={list(map(STRUCTURES.label, plan.structures))!r},
+    sparsities={list(plan.sparsities)!r},
+    seeds={list(plan.seeds)!r},
+    split={plan.setting.split!r},
+    samples={plan.setting.samples},
+    score_samples={plan.setting.score_samples},
+    device={plan.setting.device!r},
+)
+rows = list(plan.run(task, plan.points()))"""

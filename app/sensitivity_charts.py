@@ -1,0 +1,234 @@
+"""Sweeps drawn: all layers at a sparsity, one layer by all scorers, layers by sparsities."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import altair as alt
+import pandas as pd
+
+from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
+from sparsity_core.sweep.point import Result
+
+# What a point says by its shape, so that nothing is told by colour alone.
+_MARKS = {"measured": "circle", "changed nothing": "diamond", "layer emptied": "cross"}
+
+
+def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
+    """Rows as a table for charts: per cent and points instead of shares."""
+    table = pd.DataFrame([asdict(row) | {"mark": _mark(row)} for row in rows])
+    if table.empty:
+        return table
+    for name in ("value", "dense_value", "drop", "drop_low", "drop_high"):
+        table[name] = 100 * pd.to_numeric(table[name])
+    for name in ("sparsity", "achieved_sparsity"):
+        table[name] = 100 * pd.to_numeric(table[name])
+    # The interval is that of the difference from dense, so it hangs below the dense line.
+    table["low"] = table["dense_value"] - table["drop_high"]
+    table["high"] = table["dense_value"] - table["drop_low"]
+    table["way"] = table["scorer"] + " · " + table["structure"]
+    return table
+
+
+def _mark(row: Result) -> str:
+    if row.status == "collapsed":
+        return "layer emptied"
+    return "changed nothing" if row.no_op and row.sparsity > 0 else "measured"
+
+
+def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
+    """One line a layer for one scorer and structure; clicking a line is the selection `layer`."""
+    measured = _averaged(table[table["value"].notna()], ["layer"])
+    measured["width"] = measured["layer"].eq(selected).map({True: 3.5, False: 1.5})
+    layers = list(dict.fromkeys(table["layer"]))
+    click = alt.selection_point(name="layer", fields=["layer"], on="click")
+    colour = alt.Color(
+        "layer:N",
+        sort=layers,
+        scale=alt.Scale(domain=layers, range=colours(len(layers))),
+        legend=alt.Legend(
+            title="layer", orient="bottom", columns=3, symbolLimit=40, labelLimit=180
+        ),
+    )
+    base = alt.Chart(measured).encode(_x(), _y(metric, measured))
+    lines = base.mark_line().encode(
+        colour,
+        strokeWidth=alt.StrokeWidth("width:Q", scale=None, legend=None),
+        opacity=alt.condition(alt.datum.layer == selected, alt.value(1), alt.value(0.55)),
+    )
+    points = (
+        base.mark_point(filled=True, size=70)
+        .encode(
+            colour,
+            shape=alt.Shape(
+                "layer:N",
+                sort=layers,
+                scale=alt.Scale(domain=layers, range=shapes(len(layers))),
+                legend=None,
+            ),
+            opacity=alt.condition(alt.datum.layer == selected, alt.value(1), alt.value(0.55)),
+            tooltip=_tooltip("layer"),
+        )
+        .add_params(click)
+    )
+    band = (
+        alt.Chart(measured[measured["layer"] == selected])
+        .mark_area(opacity=0.18, color=GREY)
+        .encode(_x(), alt.Y("low:Q"), alt.Y2("high:Q"))
+    )
+    return alt.layer(band, _dense(measured), lines, points).properties(height=360)
+
+
+def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
+    """One layer by every scorer and structure, with bands; shape and dash say what colour says."""
+    measured = _averaged(table[table["value"].notna()], ["way"])
+    ways = list(dict.fromkeys(table["way"]))
+    colour = alt.Color(
+        "way:N",
+        sort=ways,
+        scale=alt.Scale(domain=ways, range=colours(len(ways))),
+        legend=alt.Legend(title="scorer · structure", orient="bottom", columns=2, labelLimit=240),
+    )
+    base = alt.Chart(measured).encode(_x(), _y(metric, measured))
+    band = base.mark_area(opacity=0.12).encode(
+        alt.Y("low:Q"), alt.Y2("high:Q"), alt.Color("way:N", sort=ways, legend=None)
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        colour,
+        strokeDash=alt.StrokeDash(
+            "way:N",
+            sort=ways,
+            scale=alt.Scale(domain=ways, range=dashes(len(ways))),
+            legend=None,
+        ),
+    )
+    points = base.mark_point(filled=True, size=80).encode(
+        colour,
+        shape=alt.Shape(
+            "mark:N",
+            scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())),
+            legend=alt.Legend(title="point", orient="bottom") if _odd(measured) else None,
+        ),
+        tooltip=_tooltip("way"),
+    )
+    return (
+        alt.layer(band, _dense(measured), lines, points)
+        .resolve_scale(shape="independent")
+        .properties(height=320)
+    )
+
+
+def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
+    """Loss in points by layer and sparsity; clicking a cell is the selection `cell`."""
+    cells = _averaged(table, ["layer"], keep_unmeasured=True)
+    layers = list(dict.fromkeys(table["layer"]))
+    cells["text"] = [
+        row.status if pd.isna(row.drop) else f"{row.drop:+.1f}".replace("-0.0", "+0.0")
+        for row in cells.itertuples()
+    ]
+    cells["level"] = cells["sparsity"].map("{:g} %".format)
+    limit = max(5.0, float(cells["drop"].max()) if cells["drop"].notna().any() else 5.0)
+    x = alt.X(
+        "level:O", sort=None, title="sparsity asked of the layer", axis=alt.Axis(labelAngle=0)
+    )
+    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelLimit=150))
+    base = alt.Chart(cells.sort_values("sparsity")).encode(x, y)
+    boxes = (
+        base.mark_rect(stroke=GREY, strokeWidth=0.5)
+        .encode(
+            alt.condition(
+                "isValid(datum.drop)",
+                alt.Color(
+                    "drop:Q",
+                    title="loss (points)",
+                    scale=alt.Scale(scheme="cividis", domain=[0, limit], clamp=True),
+                    legend=alt.Legend(orient="bottom", gradientLength=160),
+                ),
+                alt.value("transparent"),
+            ),
+            tooltip=_tooltip("layer"),
+        )
+        .add_params(alt.selection_point(name="cell", fields=["layer"], on="click"))
+    )
+    words = base.mark_text(fontSize=11).encode(
+        alt.Text("text:N"),
+        color=alt.condition(
+            "!isValid(datum.drop)",
+            alt.value(GREY),
+            alt.condition(alt.datum.drop > limit * 0.55, alt.value("black"), alt.value("white")),
+        ),
+    )
+    ring = (
+        alt.Chart(cells[cells["layer"] == selected])
+        .mark_rect(filled=False, stroke=HIGHLIGHT, strokeWidth=2.5)
+        .encode(x, y)
+    )
+    return alt.layer(boxes, words, ring).properties(height=alt.Step(30))
+
+
+def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False) -> pd.DataFrame:
+    """The mean over seeds, where there are several."""
+    keys = [*by, "sparsity"]
+    if not keep_unmeasured:
+        table = table[table["value"].notna()]
+    if table.empty:
+        return table.copy()
+    numbers = ["value", "dense_value", "drop", "low", "high", "achieved_sparsity"]
+    words = ["mark", "status", "message", "samples", "split"]
+    grouped = table.groupby(keys, sort=False)
+    means = grouped[numbers].mean()
+    return means.join(grouped[words].first()).reset_index()
+
+
+def _x() -> alt.X:
+    return alt.X(
+        "sparsity:Q",
+        title="sparsity asked of the layer (%)",
+        scale=alt.Scale(domain=[0, 100]),
+        axis=alt.Axis(values=list(range(0, 101, 20))),
+    )
+
+
+def _y(metric: str, table: pd.DataFrame) -> alt.Y:
+    samples = int(table["samples"].max()) if len(table) else 0
+    split = table["split"].iloc[0] if len(table) else ""
+    return alt.Y(
+        "value:Q",
+        title=f"{metric} (%, {samples:,} {split} samples)",
+        scale=alt.Scale(zero=False, nice=True),
+    )
+
+
+def _dense(table: pd.DataFrame) -> AnyChart:
+    """The dense model as a dashed rule with its name on it."""
+    first = table.head(1)
+    rule = alt.Chart(first).mark_rule(color=GREY, strokeDash=[4, 4]).encode(alt.Y("dense_value:Q"))
+    name = (
+        alt.Chart(first)
+        .mark_text(align="left", dx=4, dy=-7, color=GREY, fontSize=11)
+        .encode(
+            alt.Y("dense_value:Q"),
+            x=alt.value(0),
+            text=alt.value(f"dense {first['dense_value'].iloc[0]:.1f} %" if len(first) else ""),
+        )
+    )
+    return alt.layer(rule, name)
+
+
+def _odd(table: pd.DataFrame) -> bool:
+    return bool((table["mark"] != "measured").any())
+
+
+def _tooltip(first: str) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip(f"{first}:N"),
+        alt.Tooltip("sparsity:Q", title="asked (%)", format=".1f"),
+        alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
+        alt.Tooltip("value:Q", title="value (%)", format=".2f"),
+        alt.Tooltip("drop:Q", title="loss (points)", format="+.2f"),
+        alt.Tooltip("low:Q", title="95 % from", format=".2f"),
+        alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+        alt.Tooltip("samples:Q"),
+        alt.Tooltip("mark:N", title="point"),
+        alt.Tooltip("status:N"),
+        alt.Tooltip("message:N"),
+    ]

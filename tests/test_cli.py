@@ -1,0 +1,219 @@
+"""The command `sparsity`, as a person types it."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sparsity_core.cli import main
+from sparsity_core.store import Store
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = (
+    "model layer scorer structure sparsity achieved_sparsity metric value dense_value drop "
+    "drop_low drop_high samples split seed status message seconds point_id"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def command(*arguments, **environment):
+    program = Path(sys.executable).with_name("sparsity")
+    return subprocess.run(
+        [str(program), *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_sweep_end_to_end(tmp_path):
+    file = tmp_path / "rows.csv"
+    done = command(
+        *("sweep", "digits-lenet", "--scorers", "magnitude,taylor"),
+        *("--structures", "unstructured,out-channel,2:4", "--sparsities", ".5,.8,.9"),
+        *("--out", str(file)),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(file.open()))
+    layers = {row["layer"] for row in rows}
+    assert len(rows) == len(layers) * 2 * 3 * 3
+    assert set(COLUMNS) <= set(rows[0])
+    assert {row["status"] for row in rows} == {"ok", "skipped"}
+    for row in rows:
+        if row["status"] == "skipped":
+            assert row["value"] == ""
+            assert "2:4" in row["message"] or "multiple of 4" in row["message"]
+        else:
+            drop = float(row["dense_value"]) - float(row["value"])
+            assert float(row["drop"]) == pytest.approx(drop)
+            assert row["samples"] == "360"
+    assert "accuracy on 360 samples of validation" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_out_files_hold_the_same_rows(tmp_path, capsys):
+    base = ["sweep", "digits-mlp", "--layers", "first", "--sparsities", ".5,.9"]
+    tables = {}
+    for suffix, read in ((".csv", pd.read_csv), (".json", pd.read_json)):
+        assert main([*base, "--out", str(tmp_path / f"rows{suffix}")]) == 0
+        tables[suffix] = read(tmp_path / f"rows{suffix}")
+    assert main([*base, "--out", str(tmp_path / "rows.parquet")]) == 0
+    tables[".parquet"] = pd.read_parquet(tmp_path / "rows.parquet")
+    for table in tables.values():
+        assert table["point_id"].tolist() == tables[".csv"]["point_id"].tolist()
+        assert table["value"].tolist() == pytest.approx(tables[".csv"]["value"].tolist())
+    assert "2 of 2 points are stored already" in capsys.readouterr().err
+
+
+def test_curve_before_and_after_fine_tuning_with_the_random_baseline(tmp_path):
+    file = tmp_path / "curve.json"
+    arguments = "curve digits-mlp --sparsities .95 --finetune-epochs 2 --seeds 0,1 --random"
+    assert main([*arguments.split(), "--rate", "0.02", "--out", str(file)]) == 0
+    rows = json.loads(file.read_text())
+    found = {(r["scorer"], r["finetune_epochs"], r["seed"]): r["value"] for r in rows}
+    assert len(found) == 2 * 2 * 2
+    for seed in (0, 1):
+        assert found["magnitude", 2, seed] > found["magnitude", 0, seed]
+        assert found["magnitude", 0, seed] > found["random", 0, seed]
+
+
+@pytest.mark.parametrize("stage", ["scorers", "structures", "allocations", "schedules", "models"])
+def test_lists_show_every_choice(stage, capsys):
+    from sparsity_core.allocations import ALLOCATIONS
+    from sparsity_core.schedules import SCHEDULES
+    from sparsity_core.scorers import SCORERS
+    from sparsity_core.structures import STRUCTURES
+    from sparsity_core.task import catalog
+
+    known = {
+        "scorers": SCORERS,
+        "structures": STRUCTURES,
+        "allocations": ALLOCATIONS,
+        "schedules": SCHEDULES,
+        "models": catalog(),
+    }
+    assert main([stage]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in known[stage])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sweep digits-mlp --sparsities -0.1", "0 to 1"),
+        ("sweep digits-mlp --sparsities 1.5", "write 0.015"),
+        ("sweep digits-mlp --sparsities 90", "write 0.9"),
+        ("sweep digits-mlp --sparsities nan", "not a number"),
+        ("sweep digits-mlp --sparsities half", "'half' is not a number"),
+        ("sweep digits-mlp --sparsities ,", "no sparsities chosen"),
+        ("sweep digits-mlp --scorers magnitud", "did you mean 'magnitude'"),
+        ("sweep digits-mlp --scorers ,", "no scorers chosen"),
+        ("sweep digits-mlp --structures unstructurd", "did you mean 'unstructured'"),
+        ("sweep digits-mlp --structures 5:4", "n:m needs 1 <= n <= m"),
+        ("sweep digits-mlp --layers fc9.weight", "did you mean 'fc"),
+        ("sweep digits-mpl", "did you mean 'digits-mlp'"),
+        ("sweep no.module:here", "no.module"),
+        ("sweep digits-mlp --split tset", "did you mean 'test'"),
+        ("sweep digits-mlp --samples 0", "samples must be 1 or more"),
+        ("sweep digits-mlp --device gpu", "choose one of auto, cpu, cuda"),
+        ("sweep digits-mlp --workers -1", "workers must be 1 or more"),
+        ("sweep digits-mlp --out rows.xlsx", "use .csv, .parquet, .json"),
+        ("sweep digits-mlp --out /nowhere/rows.csv", "cannot be written there"),
+        ("curve digits-mlp --allocation erkk", "did you mean 'erk'"),
+        ("curve digits-mlp --schedule geometrc", "did you mean 'geometric'"),
+        ("curve digits-mlp --finetune-epochs -1", "epochs must be a whole number"),
+        ("curve digits-mlp --skip fc9", "unknown layer 'fc9'"),
+        ("runs zzz", "unknown run 'zzz'"),
+        ("runs --delete", "which run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
+    assert main(arguments.split()) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert shown.out == ""
+
+
+def test_a_broken_store_is_one_line_too(tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "results.sqlite").write_text("no store" * 1000)
+    assert main(["runs"]) == 2
+    assert "choose another store" in capsys.readouterr().err
+
+
+def test_runs_are_listed_shown_exported_and_deleted(tmp_path, capsys):
+    main(["sweep", "digits-mlp", "--layers", "last", "--sparsities", ".5"])
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    listed = capsys.readouterr().out
+    (run,) = re.findall(r"^([0-9a-f]{8}) ", listed, re.MULTILINE)
+    assert "1 of 1" in listed
+    assert main(["runs", run, "--out", str(tmp_path / "again.csv")]) == 0
+    assert len((tmp_path / "again.csv").read_text().splitlines()) == 2
+    assert main(["runs", run, "--delete"]) == 0
+    assert "and 1 points" in capsys.readouterr().out
+    assert Store().runs() == []
+
+
+def test_a_failed_point_gives_exit_code_1(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXECUTIONS", str(tmp_path / "log"))
+    (tmp_path / "broken_model.py").write_text(
+        "import dataclasses\nfrom tests.count_executions import task\n"
+        "def make():\n"
+        "    made = task()\n"
+        "    made.model.fc2.weight.data[0, 0] = float('nan')\n"
+        "    return made\n"
+    )
+    done = command("sweep", "broken_model:make", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 1
+    assert "NaN or infinite" in done.stdout
+
+
+def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(tmp_path):
+    program = Path(sys.executable).with_name("sparsity")
+    sweep = subprocess.Popen(
+        [str(program), "sweep", "tests.count_executions:task", "--workers", "1"],
+        cwd=ROOT,
+        env=os.environ
+        | {"EXECUTIONS": str(tmp_path / "log"), "SECONDS_A_POINT": "1", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "log").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    sweep.send_signal(signal.SIGINT)
+    _, errors = sweep.communicate(timeout=10)
+    assert sweep.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    (info,) = Store().runs()
+    assert info.state == "cancelled"
+
+
+def test_help_does_not_load_torch():
+    program = "import sys; from sparsity_core.cli import main\ntry: main(['--help'])\nfinally: "
+    done = subprocess.run(
+        [sys.executable, "-c", program + "print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "sparsity sweep digits-lenet" in done.stdout
