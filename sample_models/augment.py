@@ -1,4 +1,4 @@
-"""Random crops and flips, drawn while training, without touching the data."""
+"""Random shifts and mirror images, drawn while training; the data stays as it is."""
 
 import torch
 import torch.nn.functional as F
@@ -6,15 +6,16 @@ from torch import Tensor, nn
 
 
 class Augmented(nn.Module):
-    """A model that sees each training image shifted by up to `shift` pixels, half of them mirrored.
+    """A model that sees training images shifted by up to `shift` pixels, and half of them mirrored.
 
     In eval mode it is the model itself. Draws from torch's global random state.
     """
 
-    def __init__(self, model: nn.Module, shift: int = 4):
+    def __init__(self, model: nn.Module, shift: int, mirror: bool):
         super().__init__()
         self.model = model
         self.shift = shift
+        self.mirror = mirror
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to what the model gives."""
@@ -26,8 +27,8 @@ class Augmented(nn.Module):
         top, left = torch.randint(2 * self.shift + 1, (2, count, 1))
         rows = top + torch.arange(height)  # (N, H)
         columns = left + torch.arange(width)  # (N, W)
-        mirrored = torch.rand(count, 1) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+        if self.mirror:
+            columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
         samples = torch.arange(count)[:, None, None]
         moved = padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None]]
         return moved.permute(0, 3, 1, 2).contiguous()  # (N, C, H, W)

@@ -52,7 +52,8 @@ def evaluate(
     if not len(split):
         raise SparsityError(f"{split.name}: no samples to evaluate; give at least one")
     values, losses, predictions, broken = [], [], [], 0
-    with _eval_mode(model), torch.inference_mode():
+    # Not inference mode: it hides the single products from whoever counts them.
+    with _eval_mode(model), torch.no_grad():
         for on_cpu, labels in split.batches(batch_size):
             inputs, targets = on_cpu.to(device), labels.to(device)
             outputs = model(inputs)
@@ -91,7 +92,6 @@ def train_(
     seed: int = 0,
     device: str = "cpu",
     on_epoch: Callable[[Progress], None] | None = None,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> list[float]:
     """Train a model in place, on `device`, and leave it there in eval mode.
 
@@ -114,8 +114,7 @@ def train_(
             for indices in torch.randperm(len(split), generator=order).split(sizes):
                 rate = _set_rate_(optimizer, training, step / steps)
                 step += 1
-                inputs = split.inputs[indices]
-                outputs = model((augment(inputs, order) if augment else inputs).to(device))
+                outputs = model(split.inputs[indices].to(device))
                 _check_labels(split, outputs, split.targets[indices])
                 mean = loss(outputs, split.targets[indices].to(device)).mean()
                 value = mean.item()
@@ -126,7 +125,7 @@ def train_(
                     )
                 total += value * len(indices)
                 optimizer.zero_grad()
-                mean.backward()  # type: ignore[no-untyped-call]
+                mean.backward()
                 _mask_gradients_(model, kept)
                 if training.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), training.clip)
