@@ -8,6 +8,7 @@ import streamlit as st
 # `streamlit run` puts only app/ on the path; the project may be run without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+ICON = Path(__file__).parent / "icon.png"
 PAGES = (
     ("model", "Model", ":material/hub:"),
     ("sensitivity", "Sensitivity", ":material/show_chart:"),
@@ -21,9 +22,7 @@ def main() -> None:
     """Draw the frame, then the page that was chosen."""
     from app.state import choose_frame
 
-    st.set_page_config(
-        page_title="Sparsity Explorer", page_icon=":material/grid_on:", layout="wide"
-    )
+    st.set_page_config(page_title="Sparsity Explorer", page_icon=str(ICON), layout="wide")
     page = st.navigation(
         [
             st.Page(f"../pages/{file}.py", title=title, icon=icon, default=file == "model")

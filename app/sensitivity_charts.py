@@ -75,7 +75,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
         .mark_area(opacity=0.18, color=GREY)
         .encode(_x(), alt.Y("low:Q"), alt.Y2("high:Q"))
     )
-    return alt.layer(band, _dense(measured), lines, points).properties(height=360)
+    return alt.layer(band, _dense(measured), lines, points).properties(height=440)
 
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
@@ -113,7 +113,7 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     return (
         alt.layer(band, _dense(measured), lines, points)
         .resolve_scale(shape="independent")
-        .properties(height=320)
+        .properties(height=420)
     )
 
 
@@ -135,7 +135,7 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
     boxes = (
         base.mark_rect(stroke=GREY, strokeWidth=0.5)
         .encode(
-            alt.condition(
+            color=alt.condition(
                 "isValid(datum.drop)",
                 alt.Color(
                     "drop:Q",
@@ -150,7 +150,7 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
         .add_params(alt.selection_point(name="cell", fields=["layer"], on="click"))
     )
     words = base.mark_text(fontSize=11).encode(
-        alt.Text("text:N"),
+        text=alt.Text("text:N"),
         color=alt.condition(
             "!isValid(datum.drop)",
             alt.value(GREY),

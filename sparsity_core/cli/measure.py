@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -131,9 +132,12 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
             f"{row.value:.2%}" if measured else "",
             f"{100 * row.drop:+.2f}" if measured else "",
             f"{100 * row.drop_low:+.2f} to {100 * row.drop_high:+.2f}" if measured else "",
-            f"{status}: {row.message}" if row.message else status,
+            status,
         )
     Console().print(table)
+    reasons = Counter((row.status, row.message) for row in rows if row.message)
+    for (status, message), count in reasons.items():
+        print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
 
 
 def _names(text: str) -> list[str]:

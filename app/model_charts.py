@@ -1,0 +1,77 @@
+"""A model drawn: where its weights and products are, and how a layer's weights are spread."""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from app.theme import HIGHLIGHT, PALETTE, AnyChart
+from sparsity_core.cost import Cost
+
+_BINS = 61  # odd, so that one bin is centred on zero
+
+
+def layer_shares(cost: Cost) -> tuple[AnyChart, pd.DataFrame]:
+    """Each layer's share of all weights and of all products of the prunable layers."""
+    weights = sum(layer.parameters for layer in cost.layers) or 1
+    products = sum(layer.macs for layer in cost.layers) or 1
+    table = pd.DataFrame(
+        [
+            {"layer": layer.name, "of all": what, "share": 100 * share}
+            for layer in cost.layers
+            for what, share in (
+                ("weights", layer.parameters / weights),
+                ("multiply-adds", layer.macs / products),
+            )
+        ]
+    )
+    order = [layer.name for layer in cost.layers]
+    chart = (
+        alt.Chart(table)
+        .mark_bar(height={"band": 0.8})
+        .encode(
+            alt.Y("layer:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
+            alt.X("share:Q", title="share of the prunable layers (%)"),
+            alt.Color(
+                "of all:N",
+                sort=["weights", "multiply-adds"],
+                scale=alt.Scale(
+                    domain=["weights", "multiply-adds"], range=[PALETTE[0], PALETTE[1]]
+                ),
+                legend=alt.Legend(orient="top", title=None),
+            ),
+            alt.YOffset("of all:N", sort=["weights", "multiply-adds"]),
+            tooltip=["layer", "of all", alt.Tooltip("share:Q", format=".1f", title="share (%)")],
+        )
+        .properties(height=alt.Step(13))
+    )
+    return chart, table
+
+
+def weight_histogram(weights: np.ndarray, logarithmic: bool) -> tuple[AnyChart, pd.DataFrame]:
+    """How many weights have which value; the bin that holds zero is marked."""
+    limit = float(np.abs(weights).max()) or 1.0
+    counts, edges = np.histogram(weights, _BINS, (-limit, limit))
+    table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "weights": counts})
+    table["holds"] = np.where((table["from"] <= 0) & (table["to"] > 0), "zero", "other values")
+    shown = table[table["weights"] > 0] if logarithmic else table
+    scale = alt.Scale(type="log", domainMin=0.5) if logarithmic else alt.Scale(zero=True)
+    y = alt.Y("weights:Q", title="number of weights", scale=scale)
+    base = alt.Chart(shown)
+    bars = base.mark_bar(stroke=None).encode(
+        alt.X("from:Q", bin="binned", title="weight", axis=alt.Axis(format=".2~g")),
+        alt.X2("to:Q"),
+        y,
+        alt.Color(
+            "holds:N",
+            scale=alt.Scale(domain=["other values", "zero"], range=[PALETTE[0], HIGHLIGHT]),
+            legend=alt.Legend(orient="top", title="bin that holds"),
+        ),
+        tooltip=[
+            alt.Tooltip("from:Q", format=".3g"),
+            alt.Tooltip("to:Q", format=".3g"),
+            alt.Tooltip("weights:Q", format=","),
+        ],
+    )
+    if logarithmic:
+        bars = bars.encode(y2=alt.datum(0.5))
+    return bars.properties(height=260), table
