@@ -1,0 +1,42 @@
+"""The first screen, in a real browser."""
+
+import re
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import App, settle
+
+
+def test_the_first_screen_means_something_before_any_click(app: App, page: Page) -> None:
+    page.goto(app.url)
+    settle(page)
+    expect(page.get_by_role("heading", name="digits-lenet")).to_be_visible()
+    expect(page.get_by_text("Accuracy on test")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"95 %: .* samples")).first).to_be_visible()
+    charts = page.locator('[data-testid="stVegaLiteChart"]')
+    expect(charts.first).to_be_visible()
+    expect(page.get_by_text("sparsity sweep digits-lenet").first).to_be_visible()
+
+
+def test_nothing_comes_from_the_network(app: App, page: Page) -> None:
+    foreign: list[str] = []
+    page.on("request", lambda r: None if "localhost" in r.url else foreign.append(r.url))
+    page.goto(app.url)
+    settle(page)
+    assert [url for url in foreign if not url.startswith(("data:", "blob:"))] == []
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(app: App, chromium: Browser) -> None:
+    context = chromium.new_context(viewport={"width": 420, "height": 900})
+    page = context.new_page()
+    page.goto(app.url)
+    settle(page)
+    page.wait_for_timeout(2000)
+    wide = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=\"stMainBlockContainer\"] *')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1"
+        " && !e.closest('[data-testid=\"stDataFrame\"], pre, [data-testid=\"stTooltipContent\"]'))"
+        ".map(e => e.outerHTML.slice(0, 120))"
+    )
+    context.close()
+    assert wide == []
