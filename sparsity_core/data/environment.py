@@ -18,7 +18,12 @@ def cache_folder() -> Path:
     """The folder for decoded copies, made when needed."""
     given = os.environ.get("SPARSITY_CACHE")
     folder = Path(given).expanduser() if given else user_cache_path("sparsity-explorer")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SparsityError(
+            f"cannot write to the cache ({error}); set SPARSITY_CACHE to another folder"
+        ) from error
     return folder
 
 

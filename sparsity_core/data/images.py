@@ -4,24 +4,31 @@ Archives are read member by member in memory; nothing is written where an archiv
 """
 
 import io
+import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sparsity_core.data.environment import cache_folder
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+_FORMATS = ("JPEG", "PNG", "BMP")  # whatever the suffix says, other decoders stay shut
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
-_LARGEST_FILE = 32 << 20
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_LARGEST_FILE = 32 << 20  # bytes
+_LARGEST_TOTAL = 4 << 30  # bytes: of all files, and of all pixels
+_LARGEST_SIDE = 4096  # pixels
 
-Images = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (N, H, W, C) uint8, class names (N,)
+Images = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (N, H, W, 3) uint8, class names (N,)
+File = tuple[str, int, Any]  # name, size in bytes, a function that reads it
 
 
 def is_archive(path: Path) -> bool:
@@ -35,51 +42,51 @@ def read_images(path: Path) -> Images:
     All images must have one size. Decoding 60,000 files takes half a minute, so the pixels are kept
     in the cache folder under the name, size and time of what was read.
     """
-    stamp = path.stat()
-    key = digest_of([str(path.resolve()), stamp.st_size, stamp.st_mtime_ns, _newest(path)])
-    cached = cache_folder() / f"images-{key}.npz"
+    cached = cache_folder() / f"images-{digest_of(_stamp(path))}.npz"
     if not cached.is_file():
-        found = _decode(path)
-        partial = cached.with_suffix(".partial")
+        arrays: dict[str, Any] = {}
+        for split, (pixels, labels) in _decode(path).items():
+            arrays |= {f"{split}/pixels": pixels, f"{split}/labels": labels}
+        partial = cached.with_suffix(f".{os.getpid()}")
         with partial.open("wb") as file:
-            arrays = {f"{s}/{k}": a for s, pair in found.items() for k, a in _named(pair)}
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
         partial.replace(cached)  # whoever reads meanwhile sees a whole file or none
-    with np.load(cached, allow_pickle=False) as arrays:
-        splits = dict.fromkeys(name.split("/")[0] for name in arrays)
-        return {split: (arrays[f"{split}/x"], arrays[f"{split}/y"]) for split in splits}
+    try:
+        with np.load(cached, allow_pickle=False) as arrays:
+            splits = dict.fromkeys(key.split("/")[0] for key in arrays)
+            return {s: (arrays[f"{s}/pixels"], arrays[f"{s}/labels"]) for s in splits}
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as error:
+        raise SparsityError(f"{cached}: {error}; delete this file, it is only a copy") from error
 
 
-def _named(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    return list(zip("xy", pair, strict=True))
-
-
-def _newest(path: Path) -> int:
-    """The time of the last change below a folder; an archive's own time is enough."""
-    if path.is_file():
-        return 0
-    return max((p.stat().st_mtime_ns for p in path.rglob("*") if p.is_dir()), default=0)
+def _stamp(path: Path) -> list[Any]:
+    """What changes when the content does: names are cheap to list, pixels are not."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    stats = [file.stat() for file in files]
+    size, newest = sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+    return [str(path.resolve()), len(files), size, newest]
 
 
 def _decode(path: Path) -> Images:
     pixels: dict[str, list[np.ndarray]] = {}
     labels: dict[str, list[str]] = {}
-    size: tuple[int, ...] | None = None
-    for name, content in sorted(_files(path), key=lambda item: item[0]):
+    shape: tuple[int, ...] | None = None
+    total = 0
+    for name, content in sorted(_contents(path), key=lambda item: item[0]):
         folders = PurePosixPath(name).parts[:-1]
         split = next((_SPLITS[f] for f in folders if f in _SPLITS), "train")
         if not folders or folders[-1] in _SPLITS:
             raise SparsityError(f"{path}: {name} lies in no class folder; use CLASS/{name}")
-        try:
-            image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise SparsityError(f"{path}: {name} is no readable image ({error})") from error
-        size = size or image.shape
-        if image.shape != size:
+        image = _pixels(path, name, content)
+        shape = shape or image.shape
+        total += image.size
+        if image.shape != shape:
             raise SparsityError(
                 f"{path}: {name} is {image.shape[1]}x{image.shape[0]} pixels, others are "
-                f"{size[1]}x{size[0]}; bring all images to one size"
+                f"{shape[1]}x{shape[0]}; bring all images to one size"
             )
+        if total > _LARGEST_TOTAL:
+            raise SparsityError(f"{path}: more than {_LARGEST_TOTAL} bytes of pixels; use fewer")
         pixels.setdefault(split, []).append(image)
         labels.setdefault(split, []).append(folders[-1])
     if not pixels:
@@ -87,32 +94,64 @@ def _decode(path: Path) -> Images:
     return {split: (np.stack(pixels[split]), np.array(labels[split])) for split in pixels}
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every image file; a folder, a tar or a zip."""
+def _pixels(path: Path, name: str, content: bytes) -> np.ndarray:
     try:
-        if path.is_dir():
-            for file in path.rglob("*"):
-                if file.suffix.lower() in _SUFFIXES and file.is_file():
-                    _check_size(path, file.name, file.stat().st_size)
-                    yield file.relative_to(path).as_posix(), file.read_bytes()
-        elif path.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                for entry in archive.infolist():
-                    if PurePosixPath(entry.filename).suffix.lower() in _SUFFIXES:
-                        _check_size(path, entry.filename, entry.file_size)
-                        yield entry.filename, archive.read(entry)
-        else:
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    if member.isfile() and PurePosixPath(member.name).suffix.lower() in _SUFFIXES:
-                        _check_size(path, member.name, member.size)
-                        content = tar.extractfile(member)
-                        assert content is not None  # a regular file always has content
-                        yield member.name, content.read()
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise SparsityError(f"{path}: {error}; fetch the archive again") from error
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            if max(image.size) > _LARGEST_SIDE:  # before decoding: a small file can be a huge image
+                raise SparsityError(
+                    f"{path}: {name} is {image.width}x{image.height} pixels; "
+                    f"{_LARGEST_SIDE} a side at most"
+                )
+            return np.asarray(image.convert("RGB"))
+    except SparsityError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SparsityError(f"{path}: {name} is no readable image ({error})") from error
 
 
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > _LARGEST_FILE:
-        raise SparsityError(f"{path}: {name} has {size} bytes; {_LARGEST_FILE} at most an image")
+def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every image file, with names and sizes checked before reading."""
+    total = 0
+    try:
+        for name, size, read in _files(path):
+            total += size
+            if total > _LARGEST_TOTAL:
+                raise SparsityError(f"{path}: holds more than {_LARGEST_TOTAL} bytes; use fewer")
+            pure = PurePosixPath(name)
+            if pure.suffix.lower() not in _SUFFIXES or pure.name.startswith("."):
+                continue
+            if pure.is_absolute() or ".." in pure.parts or not name.isprintable():
+                raise SparsityError(f"{path}: {name!r} is no plain name; pack the archive anew")
+            if size > _LARGEST_FILE:
+                raise SparsityError(f"{path}: {name} has {size} bytes; {_LARGEST_FILE} at most")
+            yield name, read()
+    except SparsityError:
+        raise
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise SparsityError(f"{path}: {error}; fetch it again") from error
+    except (NotImplementedError, RuntimeError) as error:
+        # An unknown compression, or an encrypted member.
+        raise SparsityError(f"{path}: {error}; pack the archive anew") from error
+
+
+def _files(path: Path) -> Iterator[File]:
+    """Every file of a folder, a zip or a tar."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                yield file.relative_to(path).as_posix(), file.stat().st_size, file.read_bytes
+    elif path.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                yield entry.filename, entry.file_size, lambda entry=entry: archive.read(entry)
+    else:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.isfile():
+                    yield member.name, member.size, lambda member=member: _extract(tar, member)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member)
+    assert content is not None  # a regular file always has content
+    return content.read()

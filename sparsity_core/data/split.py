@@ -1,12 +1,9 @@
-"""Samples in memory, and how they are divided."""
+"""Samples in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from sparsity_core.digest import digest_of_tensors
@@ -60,29 +57,3 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     source: str  # one line: where the samples come from
-
-
-def checked_split(inputs: np.ndarray, targets: np.ndarray, classes: int, what: str) -> Split:
-    """A split from arrays, with every value checked; `what` names it in errors."""
-    if not len(targets):
-        raise SparsityError(f"{what}: no samples")
-    if not np.isfinite(inputs).all():
-        raise SparsityError(f"{what}: inputs hold NaN or infinity; clean the data first")
-    if targets.min() < 0 or targets.max() >= classes:
-        wrong = targets[(targets < 0) | (targets >= classes)][0]
-        raise SparsityError(f"{what}: label {wrong} is out of range for {classes} classes")
-    return Split(
-        torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)),
-        torch.from_numpy(targets.astype(np.int64)),
-        what,
-    )
-
-
-def divide(targets: np.ndarray, share: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of (rest, part), the part holding `share` samples, stratified by class and seeded."""
-    indices = np.arange(len(targets))
-    smallest = np.bincount(targets)[np.unique(targets)].min()
-    if smallest < 2:
-        raise SparsityError("a class has one sample only and cannot be split; add samples")
-    rest, part = train_test_split(indices, test_size=share, random_state=seed, stratify=targets)
-    return np.sort(rest), np.sort(part)
