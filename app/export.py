@@ -3,11 +3,14 @@
 from functools import partial
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 import vl_convert
 
 from app.theme import AnyChart
+
+_WIDTH = 640  # of an exported picture, in points
 
 
 def show(
@@ -55,11 +58,18 @@ def _download(label: str, file: str, make: Any, mime: str) -> None:
 
 
 def _png(chart: AnyChart) -> bytes:
-    return vl_convert.vegalite_to_png(chart.to_json(), scale=2)
+    return vl_convert.vegalite_to_png(_spec(chart), scale=2)
 
 
 def _svg(chart: AnyChart) -> bytes:
-    return vl_convert.vegalite_to_svg(chart.to_json()).encode()
+    return vl_convert.vegalite_to_svg(_spec(chart)).encode()
+
+
+def _spec(chart: AnyChart) -> str:
+    """The chart for paper: on screen the page gives the width, here somebody must."""
+    if isinstance(chart, alt.Chart | alt.LayerChart):
+        chart = chart.properties(width=_WIDTH)
+    return str(chart.properties(background="white").to_json())
 
 
 def _csv(table: pd.DataFrame) -> bytes:

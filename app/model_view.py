@@ -143,7 +143,7 @@ def _note(name: str, layer: str) -> str:
 
 
 def _picture(image: np.ndarray) -> np.ndarray:
-    """An input (C, H, W) as a picture whose pixels are squares, with a clear margin at the right."""
+    """An input (C, H, W) as a picture with square pixels and a clear margin at the right."""
     low, high = float(image.min()), float(image.max())
     scaled = (255 * (image - low) / ((high - low) or 1)).astype(np.uint8)
     colours = scaled if len(scaled) == 3 else scaled[:1].repeat(3, 0)

@@ -9,9 +9,6 @@ import pandas as pd
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
 from sparsity_core.sweep.point import Result
 
-# What a point says by its shape, so that nothing is told by colour alone.
-_MARKS = {"measured": "circle", "changed nothing": "diamond", "layer emptied": "cross"}
-
 
 def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
     """Rows as a table for charts: per cent and points instead of shares."""
@@ -79,42 +76,38 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
 
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
-    """One layer by every scorer and structure, with bands; shape and dash say what colour says."""
-    measured = _averaged(table[table["value"].notna()], ["way"])
-    ways = list(dict.fromkeys(table["way"]))
+    """One layer by every scorer (colour and shape) and structure (dash), with bands."""
+    measured = _averaged(table[table["value"].notna()], ["way", "scorer", "structure"])
+    scorers = list(dict.fromkeys(table["scorer"]))
+    structures = list(dict.fromkeys(table["structure"]))
     colour = alt.Color(
-        "way:N",
-        sort=ways,
-        scale=alt.Scale(domain=ways, range=colours(len(ways))),
-        legend=alt.Legend(title="scorer · structure", orient="bottom", columns=2, labelLimit=240),
+        "scorer:N",
+        sort=scorers,
+        scale=alt.Scale(domain=scorers, range=colours(len(scorers))),
+        legend=alt.Legend(orient="bottom", symbolSize=90),
     )
-    base = alt.Chart(measured).encode(_x(), _y(metric, measured))
-    band = base.mark_area(opacity=0.12).encode(
-        alt.Y("low:Q"), alt.Y2("high:Q"), alt.Color("way:N", sort=ways, legend=None)
+    shape = alt.Shape(
+        "scorer:N",
+        sort=scorers,
+        scale=alt.Scale(domain=scorers, range=shapes(len(scorers))),
+        legend=alt.Legend(orient="bottom", symbolSize=90),
     )
-    lines = base.mark_line(strokeWidth=2).encode(
-        colour,
-        strokeDash=alt.StrokeDash(
-            "way:N",
-            sort=ways,
-            scale=alt.Scale(domain=ways, range=dashes(len(ways))),
-            legend=None,
-        ),
+    dash = alt.StrokeDash(
+        "structure:N",
+        sort=structures,
+        scale=alt.Scale(domain=structures, range=dashes(len(structures))),
+        legend=alt.Legend(orient="bottom", symbolSize=400) if len(structures) > 1 else None,
     )
-    points = base.mark_point(filled=True, size=80).encode(
-        colour,
-        shape=alt.Shape(
-            "mark:N",
-            scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())),
-            legend=alt.Legend(title="point", orient="bottom") if _odd(measured) else None,
-        ),
-        tooltip=_tooltip("way"),
+    base = alt.Chart(measured).encode(_x(), _y(metric, measured), colour, alt.Detail("way:N"))
+    band = base.mark_area(opacity=0.12).encode(alt.Y("low:Q"), alt.Y2("high:Q"))
+    lines = base.mark_line(strokeWidth=2).encode(dash)
+    points = base.mark_point(filled=True, size=80).encode(shape, tooltip=_tooltip("way"))
+    odd = (
+        alt.Chart(measured[measured["mark"] != "measured"])
+        .mark_text(dy=-12, color=GREY, fontSize=11)
+        .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
     )
-    return (
-        alt.layer(band, _dense(measured), lines, points)
-        .resolve_scale(shape="independent")
-        .properties(height=420)
-    )
+    return alt.layer(band, _dense(measured), lines, points, odd).properties(height=440)
 
 
 def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
@@ -127,6 +120,9 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
     ]
     cells["level"] = cells["sparsity"].map("{:g} %".format)
     limit = max(5.0, float(cells["drop"].max()) if cells["drop"].notna().any() else 5.0)
+    # Cividis is dark at its low end: white ink there, black at the bright end, grey on no colour.
+    cells["ink"] = ["black" if drop > 0.55 * limit else "white" for drop in cells["drop"]]
+    cells.loc[cells["drop"].isna(), "ink"] = GREY
     x = alt.X(
         "level:O", sort=None, title="sparsity asked of the layer", axis=alt.Axis(labelAngle=0)
     )
@@ -150,19 +146,16 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
         .add_params(alt.selection_point(name="cell", fields=["layer"], on="click"))
     )
     words = base.mark_text(fontSize=11).encode(
-        text=alt.Text("text:N"),
-        color=alt.condition(
-            "!isValid(datum.drop)",
-            alt.value(GREY),
-            alt.condition(alt.datum.drop > limit * 0.55, alt.value("black"), alt.value("white")),
-        ),
+        text=alt.Text("text:N"), color=alt.Color("ink:N", scale=None)
     )
     ring = (
         alt.Chart(cells[cells["layer"] == selected])
         .mark_rect(filled=False, stroke=HIGHLIGHT, strokeWidth=2.5)
         .encode(x, y)
     )
-    return alt.layer(boxes, words, ring).properties(height=alt.Step(30))
+    # The words' ink is given, not scaled, so it must not share the colour scale of the boxes.
+    drawn = alt.layer(boxes, words, ring).resolve_scale(color="independent")
+    return drawn.properties(height=190 + 36 * len(layers))
 
 
 def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False) -> pd.DataFrame:
@@ -212,10 +205,6 @@ def _dense(table: pd.DataFrame) -> AnyChart:
         )
     )
     return alt.layer(rule, name)
-
-
-def _odd(table: pd.DataFrame) -> bool:
-    return bool((table["mark"] != "measured").any())
 
 
 def _tooltip(first: str) -> list[alt.Tooltip]:
