@@ -52,7 +52,7 @@ def read_images(path: Path) -> Images:
             np.savez(file, **arrays)
         partial.replace(cached)  # whoever reads meanwhile sees a whole file or none
     try:
-        with np.load(cached, allow_pickle=False) as arrays:
+        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             splits = dict.fromkeys(key.split("/")[0] for key in arrays)
             return {s: (arrays[f"{s}/pixels"], arrays[f"{s}/labels"]) for s in splits}
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as error:
@@ -105,7 +105,7 @@ def _pixels(path: Path, name: str, content: bytes) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except SparsityError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SparsityError(f"{path}: {name} is no readable image ({error})") from error
 
 
@@ -145,6 +145,9 @@ def _files(path: Path) -> Iterator[File]:
             for entry in archive.infolist():
                 yield entry.filename, entry.file_size, lambda entry=entry: archive.read(entry)
     else:
+        if path.suffix.lower() == ".tar" and any(_tail(path)):
+            # tarfile takes the end of a cut file for the end of the archive.
+            raise SparsityError(f"{path}: the archive is cut off; fetch it again")
         with tarfile.open(path) as tar:
             for member in tar:
                 if member.isfile():
@@ -155,3 +158,10 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     content = tar.extractfile(member)
     assert content is not None  # a regular file always has content
     return content.read()
+
+
+def _tail(path: Path) -> bytes:
+    """The last block, which is empty in a whole tar."""
+    with path.open("rb") as file:
+        file.seek(-min(512, path.stat().st_size), os.SEEK_END)
+        return file.read()
