@@ -74,7 +74,8 @@ SAMPLES = {
         "two 5x5 convolutions (6, 16) with max pooling, linear 400-120-84-10, ReLU",
         LeNet5,
         "mnist",
-        Training(epochs=8, rate=0.05, weight_decay=1e-4, batch_size=128),
+        Training(epochs=12, optimizer="adam", rate=0.002, batch_size=128),
+        shift=2,
     ),
     "cifar10-resnet20": Sample(
         "ResNet-20 on CIFAR-10 as JPEG images, which are lossy",

@@ -214,12 +214,13 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _train_mode(model: nn.Module) -> Iterator[None]:
-    """Train mode, and eval mode afterwards, whatever happens."""
+    """Train mode; eval mode and no gradients afterwards, whatever happens."""
     model.train()
     try:
         yield
     finally:
         model.eval()
+        model.zero_grad()
 
 
 @contextmanager

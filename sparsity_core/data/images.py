@@ -52,9 +52,9 @@ def read_images(path: Path) -> Images:
             np.savez(file, **arrays)
         partial.replace(cached)  # whoever reads meanwhile sees a whole file or none
     try:
-        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            splits = dict.fromkeys(key.split("/")[0] for key in arrays)
-            return {s: (arrays[f"{s}/pixels"], arrays[f"{s}/labels"]) for s in splits}
+        with cached.open("rb") as copy, np.load(copy, allow_pickle=False) as found:
+            splits = dict.fromkeys(key.split("/")[0] for key in found)
+            return {s: (found[f"{s}/pixels"], found[f"{s}/labels"]) for s in splits}
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as error:
         raise SparsityError(f"{cached}: {error}; delete this file, it is only a copy") from error
 
