@@ -49,7 +49,7 @@ def test_sweep_end_to_end(tmp_path):
         *("--out", str(file)),
     )
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(file.open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     layers = {row["layer"] for row in rows}
     assert len(rows) == len(layers) * 2 * 3 * 3
     assert set(COLUMNS) <= set(rows[0])
@@ -162,7 +162,7 @@ def test_runs_are_listed_shown_exported_and_deleted(tmp_path, capsys):
     capsys.readouterr()
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out
-    (run,) = re.findall(r"^([0-9a-f]{8}) ", listed, re.MULTILINE)
+    (run,) = re.findall(r"^ *([0-9a-f]{8}) ", listed, re.MULTILINE)
     assert "1 of 1" in listed
     assert main(["runs", run, "--out", str(tmp_path / "again.csv")]) == 0
     assert len((tmp_path / "again.csv").read_text().splitlines()) == 2

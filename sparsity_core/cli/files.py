@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ def write_rows(rows: Sequence[Any], path: Path) -> None:
     """Write rows as CSV, Parquet or JSON, by the file's suffix; what was not measured is empty."""
     check_target(path)
     table = pd.DataFrame([asdict(row) for row in rows])
+    columns = fields(rows[0]) if rows else ()
+    whole = [column.name for column in columns if column.type in (int, int | None)]
+    # Without it a column of counts with a gap would read 360.0.
+    table = table.astype(dict.fromkeys(whole, "Int64"))
     try:
         _WRITERS[path.suffix](table, path)
     except OSError as error:
