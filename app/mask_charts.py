@@ -1,26 +1,25 @@
 """Masks drawn: a kept weight is a filled square, a pruned one a dot, so no colour is needed."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from app.mask_view import Agreement, Matrix, Pooled, column_name
+from app.theme import DIVERGING, GREY, PALETTE, SEQUENTIAL, AnyChart
 
-KEPT = "#0072B2"  # Okabe-Ito blue: readable on light and dark ground
-RULE = "#8a8a8a"
+KEPT = PALETTE[0]
 PARTS = {  # what two recipes make of a weight -> colour, shape
-    "both": ("#0072B2", "square"),
-    "only A": ("#E69F00", "triangle-up"),
-    "only B": ("#CC79A7", "triangle-down"),
+    "both": (PALETTE[0], "square"),
+    "only A": (PALETTE[1], "triangle-up"),
+    "only B": (PALETTE[3], "triangle-down"),
 }
-_PLACE = [alt.Tooltip("top:Q", title="output"), alt.Tooltip("column:N", title="reads")]
-_TILE_GAP = 1  # between the kernels of a filter, in weights
-_FILTER_GAP = 3
+_PLACE: list[Any] = [alt.Tooltip("top:Q", title="output"), alt.Tooltip("column:N", title="reads")]
 
 
-def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> alt.Chart:
+def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> AnyChart:
     """A whole layer in cells coloured by a share; clicking one is the selection `cell`."""
     rows, cols = np.indices(pooled.shares.shape).reshape(2, -1)
     width = int(np.prod(shape[1:]))
@@ -29,7 +28,7 @@ def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> alt
     frame["right"] = np.minimum(frame["left"] + pooled.cols, width)
     frame["column"] = [column_name(c, shape) for c in frame["left"]]
     frame["share"] = 100 * pooled.shares.reshape(-1)
-    places = _PLACE
+    places = list(_PLACE)
     if pooled.rows * pooled.cols > 1:
         places = [
             alt.Tooltip("top:Q", title="first output"),
@@ -41,7 +40,9 @@ def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> alt
         .encode(
             **_rectangle((0, shape[0]), (0, width), shape),
             color=alt.Color(
-                "share:Q", title=title, scale=alt.Scale(scheme="viridis", domain=[0, 100])
+                "share:Q",
+                title=title,
+                scale=alt.Scale(scheme={"name": SEQUENTIAL}, domain=[0, 100]),
             ),
             tooltip=[alt.Tooltip("share:Q", title=title, format=".1f"), *places],
         )
@@ -59,14 +60,14 @@ def weights(
     *,
     unit: tuple[int, int] = (1, 1),
     by_value: bool = False,
-) -> alt.LayerChart:
+) -> AnyChart:
     """The single weights of a window; `unit` draws the borders of groups or blocks."""
     frame = _window(rows, cols, shape)
     frame["weight"] = values[rows, cols].reshape(-1)
     frame["kept"] = mask[rows, cols].reshape(-1)
     frame["mask"] = np.where(frame["kept"], "kept", "pruned")
     largest = float(np.abs(values).max()) or 1.0
-    scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
+    scale = alt.Scale(scheme={"name": DIVERGING}, domain=[-largest, largest], domainMid=0)
     tooltip = [
         alt.Tooltip("mask:N"),
         alt.Tooltip("weight:Q", title="weight before pruning", format=".4g"),
@@ -74,7 +75,7 @@ def weights(
     ]
     kept = (
         alt.Chart(frame[frame["kept"]])
-        .mark_rect(stroke=RULE, strokeWidth=0.3)
+        .mark_rect(stroke=GREY, strokeWidth=0.3)
         .encode(
             **_rectangle((rows.start, rows.stop), (cols.start, cols.stop), shape),
             color=alt.Color("weight:Q", title="weight", scale=scale)
@@ -85,14 +86,14 @@ def weights(
     )
     pruned = (
         alt.Chart(frame[~frame["kept"]])
-        .mark_point(size=5, filled=True, color=RULE, opacity=0.7)
+        .mark_point(size=5, filled=True, color=GREY, opacity=0.7)
         .encode(**_centre(rows, cols, shape), tooltip=tooltip)
     )
     layers = [kept, pruned, *_borders(rows, cols, unit, shape)]
     return alt.layer(*layers).properties(height=_height(rows.stop - rows.start))
 
 
-def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]) -> alt.Chart:
+def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]) -> AnyChart:
     """The single weights of a window in two recipes: kept by both, by one, or (blank) by none."""
     frame = _window(rows, cols, shape)
     in_a, in_b = a[rows, cols].reshape(-1), b[rows, cols].reshape(-1)
@@ -114,7 +115,7 @@ def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]
     )
 
 
-def overlap_by_layer(found: Mapping[str, Agreement]) -> alt.LayerChart:
+def overlap_by_layer(found: Mapping[str, Agreement]) -> AnyChart:
     """For each layer the weights that either recipe keeps, shared out; every part is lettered."""
     frame = pd.DataFrame(
         {"layer": layer, "part": part, "weights": count, "order": order, "share": share}
@@ -137,62 +138,19 @@ def overlap_by_layer(found: Mapping[str, Agreement]) -> alt.LayerChart:
     )
     bars = base.mark_bar(stroke="white", strokeWidth=1).encode(color=_part_colours("part"))
     text = (
-        base.mark_text(color="black", fontSize=11)
+        base.mark_text(fontSize=11)
         .transform_filter("datum.share > 12")
         .transform_calculate(label="datum.part + ' ' + format(datum.share, '.0f') + ' %'")
-        .encode(text="label:N", x=alt.X("share:Q", stack="zero", bandPosition=0.5))
+        .encode(
+            x=alt.X("share:Q", stack="zero", bandPosition=0.5),
+            text="label:N",
+            color=alt.condition("datum.part == 'both'", alt.value("white"), alt.value("black")),
+        )
     )
     return alt.layer(bars, text).properties(height=alt.Step(26))
 
 
-def filters(
-    mask: np.ndarray, values: np.ndarray, first: int, count: int, *, by_value: bool = False
-) -> alt.LayerChart:
-    """Filters of a convolution side by side, each with one small kernel an input channel.
-
-    `mask`, `values`: (outputs, inputs, height, width).
-    """
-    chosen = range(first, min(first + count, len(mask)))
-    frame, titles = _filter_cells(mask, values, chosen)
-    bounds = {
-        "x": alt.Scale(domain=[0, float(frame["right"].max())], nice=False),
-        "y": alt.Scale(domain=[float(frame["bottom"].max()), -2.0], nice=False),
-    }
-    place = {
-        "x": alt.X("left:Q", axis=None, scale=bounds["x"]),
-        "y": alt.Y("top:Q", axis=None, scale=bounds["y"]),
-    }
-    largest = float(np.abs(values).max()) or 1.0
-    scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
-    tooltip = [
-        alt.Tooltip("mask:N"),
-        alt.Tooltip("weight:Q", title="weight before pruning", format=".4g"),
-        "filter:Q",
-        "input:Q",
-        alt.Tooltip("place:N", title="kernel position"),
-    ]
-    cells = alt.Chart(frame).encode(**place, x2="right", y2="bottom", tooltip=tooltip)
-    pruned = cells.transform_filter("datum.mask == 'pruned'").mark_rect(
-        fillOpacity=0.04, fill=RULE, stroke=RULE, strokeWidth=0.5
-    )
-    kept = (
-        cells.transform_filter("datum.mask == 'kept'")
-        .mark_rect(stroke=RULE, strokeWidth=0.5)
-        .encode(
-            color=alt.Color("weight:Q", title="weight", scale=scale)
-            if by_value
-            else alt.value(KEPT)
-        )
-    )
-    text = (
-        alt.Chart(titles)
-        .mark_text(align="left", baseline="bottom", fontSize=11, color=RULE)
-        .encode(**place, text="title:N")
-    )
-    return alt.layer(pruned, kept, text)
-
-
-def along(sparsities: np.ndarray, what: str) -> alt.Chart:
+def along(sparsities: np.ndarray, what: str) -> AnyChart:
     """The sparsity of each row or column, as steps; 100 % = dead."""
     frame = pd.DataFrame({what: np.arange(len(sparsities)), "sparsity": 100 * sparsities})
     return (
@@ -209,48 +167,6 @@ def along(sparsities: np.ndarray, what: str) -> alt.Chart:
     )
 
 
-def _filter_cells(
-    mask: np.ndarray, values: np.ndarray, chosen: range
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a weight with its place on the sheet, and one title a filter."""
-    inputs, height, width = mask.shape[1:]
-    across = int(np.ceil(np.sqrt(inputs * height / width)))
-    down = -(-inputs // across)
-    filter_width = across * (width + _TILE_GAP) + _FILTER_GAP
-    filter_height = down * (height + _TILE_GAP) + _FILTER_GAP + 2
-    columns = max(1, round(np.sqrt(len(chosen) * 2.5 * filter_height / filter_width)))
-    f, i, y, x = np.indices((len(chosen), inputs, height, width)).reshape(4, -1)
-    left = (f % columns) * filter_width + (i % across) * (width + _TILE_GAP) + x
-    top = (f // columns) * filter_height + (i // across) * (height + _TILE_GAP) + y
-    part = slice(chosen.start, chosen.stop)
-    frame = pd.DataFrame(
-        {
-            "filter": f + chosen.start,
-            "input": i,
-            "place": [f"({row}, {column})" for row, column in zip(y, x, strict=True)],
-            "left": left,
-            "right": left + 1,
-            "top": top,
-            "bottom": top + 1,
-            "weight": values[part].reshape(-1),
-            "mask": np.where(mask[part].reshape(-1), "kept", "pruned"),
-        }
-    )
-    number = np.arange(len(chosen))
-    kept = mask[part].reshape(len(chosen), -1).mean(1)
-    titles = pd.DataFrame(
-        {
-            "left": (number % columns) * filter_width,
-            "top": (number // columns) * filter_height - 0.4,
-            "title": [
-                f"{n + chosen.start}: " + ("dead" if share == 0 else f"{100 * share:.0f} % kept")
-                for n, share in zip(number, kept, strict=True)
-            ],
-        }
-    )
-    return frame, titles
-
-
 def _window(rows: slice, cols: slice, shape: Sequence[int]) -> pd.DataFrame:
     top, left = np.mgrid[rows, cols].reshape(2, -1)
     names = {c: column_name(c, shape) for c in range(cols.start, cols.stop)}
@@ -262,7 +178,7 @@ def _window(rows: slice, cols: slice, shape: Sequence[int]) -> pd.DataFrame:
 
 def _axes(
     rows: tuple[int, int], cols: tuple[int, int], shape: Sequence[int]
-) -> tuple[dict[str, object], dict[str, object]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the x and of the y channel of a matrix picture, first row on top."""
     columns = "input" if len(shape) == 2 else "kernel position x input"
     axis = alt.Axis(format="d", tickMinStep=1, grid=False)
@@ -274,19 +190,19 @@ def _axes(
 
 def _rectangle(
     rows: tuple[int, int], cols: tuple[int, int], shape: Sequence[int]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     x, y = _axes(rows, cols, shape)
     return {"x": alt.X("left:Q", **x), "x2": "right", "y": alt.Y("top:Q", **y), "y2": "bottom"}
 
 
-def _centre(rows: slice, cols: slice, shape: Sequence[int]) -> dict[str, object]:
+def _centre(rows: slice, cols: slice, shape: Sequence[int]) -> dict[str, Any]:
     x, y = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
     return {"x": alt.X("x:Q", **x), "y": alt.Y("y:Q", **y)}
 
 
 def _borders(
     rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]
-) -> list[alt.Chart]:
+) -> list[AnyChart]:
     """Lines between groups, blocks or, where there are none, kernel positions."""
     x, y = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
     step_y, step_x = unit
@@ -298,7 +214,7 @@ def _borders(
         if step == 1 or not places:
             continue
         value = alt.X("at:Q", **x) if channel == "x" else alt.Y("at:Q", **y)
-        rule = alt.Chart(pd.DataFrame({"at": places})).mark_rule(color=RULE, strokeWidth=1)
+        rule = alt.Chart(pd.DataFrame({"at": places})).mark_rule(color=GREY, strokeWidth=1)
         lines.append(rule.encode(**{channel: value}))
     return lines
 

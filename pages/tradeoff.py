@@ -1,6 +1,27 @@
-"""Trade-off."""
+"""What does a whole-model recipe cost, at every sparsity? Several recipes over each other."""
 
 import streamlit as st
 
+from app import cache, live
+from app.curve_form import choose_curve
+from app.state import frame
+from app.tradeoff_view import draw_curves, draw_plan, start_label
+from sparsity_core.errors import SparsityError
+
 st.title("Trade-off")
-st.info("Accuracy against sparsity of whole-model recipes: under construction.")
+st.caption(
+    "Prune all layers together by a recipe, at several sparsities, as pruned and after "
+    "fine-tuning; lay recipes over each other."
+)
+chosen = frame()
+cache.task(chosen.model)
+try:
+    plan = choose_curve(chosen)
+    store = cache.store()
+    draw_plan(plan)
+    stored = store.statuses([point.id for point in plan.points()])
+    new = [point for point in plan.points() if stored.get(point.id, "failed") == "failed"]
+    live.start_button(plan, len(new), start_label(plan, new, store.rows(plan)))
+    live.follow(plan, lambda: draw_curves(plan, store.rows(plan)))
+except SparsityError as error:
+    st.error(str(error))

@@ -1,0 +1,64 @@
+"""What the curves of a plan are called: by what differs between them, and nothing else."""
+
+from typing import Any
+
+from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.curve import CurvePlan
+from sparsity_core.recipe import Recipe
+from sparsity_core.registry import Registry
+from sparsity_core.schedules import SCHEDULES
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES
+
+STAGES: dict[str, Registry[Any]] = {
+    "scorer": SCORERS,
+    "structure": STRUCTURES,
+    "allocation": ALLOCATIONS,
+    "schedule": SCHEDULES,
+}
+
+
+def label(recipe: Recipe) -> str:
+    """The choices of a recipe in one line."""
+    chosen = " · ".join(reg.label(getattr(recipe, stage)) for stage, reg in STAGES.items())
+    return f"{chosen} · dense: {', '.join(recipe.skip)}" if recipe.skip else chosen
+
+
+def names(plan: CurvePlan) -> dict[Recipe, str]:
+    """The name of each of the plan's recipes; fine-tuned or not makes no difference."""
+    differing = _differing(plan)
+    return {
+        recipe: " · ".join(_parts(recipe)[part] for part in differing) for recipe in plan.recipes
+    }
+
+
+def in_common(plan: CurvePlan) -> str:
+    """The choices that all curves share, which their names leave out."""
+    differing = _differing(plan)
+    shared = _parts(plan.recipes[0])
+    return ", ".join(f"{part} {text}" for part, text in shared.items() if part not in differing)
+
+
+def stages(plan: CurvePlan) -> dict[Recipe, str]:
+    """As pruned, or how each of the plan's recipes is fine-tuned."""
+    several_rates = len({r.training.rate for r in plan.recipes if r.training}) > 1
+    found = {}
+    for recipe in plan.recipes:
+        found[recipe] = "as pruned"
+        if recipe.training and recipe.training.epochs:
+            found[recipe] = f"fine-tuned, epochs a round: {recipe.training.epochs}"
+            if several_rates:
+                found[recipe] += f", rate {recipe.training.rate:g}"
+    return found
+
+
+def _parts(recipe: Recipe) -> dict[str, str]:
+    parts = {stage: reg.label(getattr(recipe, stage)) for stage, reg in STAGES.items()}
+    return parts | {"dense layers": ", ".join(recipe.skip) or "none"}
+
+
+def _differing(plan: CurvePlan) -> list[str]:
+    """The choices in which recipes differ; the scorer when they do not."""
+    every = [_parts(recipe) for recipe in plan.recipes]
+    found = [part for part in every[0] if len({parts[part] for parts in every}) > 1]
+    return found or ["scorer"]

@@ -1,0 +1,166 @@
+"""The parts of the Trade-off page: what is planned, the curves, the numbers, what went wrong."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import export
+from app.curve_names import STAGES, in_common, label, names
+from app.curve_words import curve_command, curve_python
+from app.live import duration
+from app.tradeoff_charts import AXES, curves, frame_of, summary
+from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
+from sparsity_core.structures import STRUCTURES
+
+_MOST = 12  # curves that colours and shapes still tell apart
+
+
+def start_label(plan: CurvePlan, new: Sequence[CurvePoint], rows: Sequence[CurveResult]) -> str:
+    """What the start button says: how many points are new, how many stored, about how long."""
+    total = len(plan.points())
+    if not new:
+        return f"All {total} points are stored"
+    seconds = _expected_seconds(new, rows)
+    about = f", about {duration(seconds)}" if seconds is not None else ""
+    return f"Run {len(new)} new points ({total - len(new)} stored{about})"
+
+
+def _expected_seconds(new: Sequence[CurvePoint], rows: Sequence[CurveResult]) -> float | None:
+    """From stored points with the same amount of training; None when a kind has none."""
+    known: dict[tuple[int, str], list[float]] = {}
+    for row in rows:
+        if row.value is not None:
+            schedule = row.schedule if row.finetune_epochs else ""
+            known.setdefault((row.finetune_epochs, schedule), []).append(row.seconds)
+    total = 0.0
+    for point in new:
+        training = point.recipe.training
+        epochs = training.epochs if training else 0
+        schedule = label(point.recipe).rsplit(" · ", 1)[-1] if epochs else ""
+        if (epochs, schedule) not in known:
+            return None
+        total += median(known[epochs, schedule])
+    return total
+
+
+def draw_plan(plan: CurvePlan) -> None:
+    """Before a run: which recipes, and what to know of them."""
+    names = [label(recipe) for recipe in plan.recipes if not recipe.training]
+    title = f"{len(names)} recipe{'s' if len(names) > 1 else ''} will be compared"
+    if len(plan.recipes) > len(names):
+        title += ", each as pruned and fine-tuned"
+    with st.expander(title, icon=":material/visibility:"):
+        st.markdown("\n".join(f"- {name}" for name in names))
+        for structure in {recipe.structure for recipe in plan.recipes}:
+            fixed = structure.fixed_sparsity
+            if fixed is None:
+                continue
+            text = (
+                f"{STRUCTURES.label(structure)} has one sparsity, {fixed:.0%}; others are skipped."
+            )
+            if fixed not in plan.sparsities:
+                text += f" Add {100 * fixed:g} to the sparsities, or it will show no point."
+            st.caption(text)
+
+
+def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
+    """Everything that is stored of a plan: chart, numbers, points without a sound number."""
+    if not rows:
+        st.info("No point of this comparison is stored yet. Run it: the curves appear here.")
+        return
+    table = frame_of(rows, plan)
+    axis = st.segmented_control(
+        "Horizontal axis", list(AXES), default="Sparsity", required=True, key="curve-axis",
+        bind="query-params",
+    )  # fmt: skip
+    shown = list(dict.fromkeys(names(plan).values()))
+    if len(shown) > _MOST:
+        shown = st.multiselect("Curves shown", shown, shown[:_MOST], key=f"curves of {plan.digest}")
+    if table["value"].notna().any():
+        export.show(
+            curves(table, str(axis), plan, shown), table, f"trade-off-{plan.model}",
+            command=curve_command(plan), python=curve_python(plan), key="curves",
+        )  # fmt: skip
+        _say_what_it_is(plan)
+        _draw_numbers(table, plan.setting.metric)
+    else:
+        st.info("None of the points could be measured; the reasons are below.")
+    _draw_trouble(table)
+
+
+def _say_what_it_is(plan: CurvePlan) -> None:
+    setting = plan.setting
+    several = len(plan.seeds) > 1
+    bars = (
+        f"Lines join means over {len(plan.seeds)} seeds (small points); bars go from the lowest to "
+        "the highest seed."
+        if several
+        else "One seed; bars are the paired 95 % interval over samples, hung from the dense line."
+    )
+    notes = [
+        f"{setting.metric} on {setting.samples:,} {setting.split} samples. {bars}",
+        "Multiply-adds are a count, not a speed: no kernel here skips them.",
+    ]
+    if len(plan.recipes) > 1 and (common := in_common(plan)):
+        notes.insert(0, f"All curves: {common}.")
+    if any(recipe.structure.removes_outputs for recipe in plan.recipes):
+        notes.append(
+            "out-channel: zeroed channels are not yet removed ones; shapes stay, and a norm behind "
+            "them still adds its shift."
+        )
+    st.caption(" ".join(notes))
+
+
+def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
+    means = summary(table)
+    columns = {
+        "curve": "recipe",
+        "stage": "stage",
+        "sparsity": "asked (%)",
+        "achieved_sparsity": "achieved (%)",
+        "compression": "compression (x)",
+        "mac_share": "multiply-adds left (%)",
+        "value": f"{metric} (%)",
+        "deviation": "std. dev. over seeds",
+        "drop": "loss (points)",
+        "seeds": "seeds",
+    }
+    st.subheader("Means over seeds")
+    st.dataframe(_styled(means, columns), hide_index=True)
+    with st.expander("Every point, with its paired 95 % interval over samples"):
+        own = {
+            **{name: name for name in STAGES},
+            "stage": "stage",
+            "seed": "seed",
+            "sparsity": "asked (%)",
+            "achieved_sparsity": "achieved (%)",
+            "value": f"{metric} (%)",
+            "drop": "loss (points)",
+            "drop_low": "95 % from",
+            "drop_high": "95 % to",
+            "samples": "samples",
+            "split": "split",
+            "status": "status",
+            "message": "message",
+        }
+        st.dataframe(_styled(table, own), hide_index=True)
+
+
+def _draw_trouble(table: pd.DataFrame) -> None:
+    troubled = table[table["status"] != "ok"]
+    if troubled.empty:
+        return
+    counts = ", ".join(f"{n} {status}" for status, n in troubled["status"].value_counts().items())
+    with st.expander(f"Points without a sound number: {counts} (crosses in the chart)"):
+        columns = [*STAGES, "finetune_epochs", "sparsity", "seed", "status", "message"]
+        st.dataframe(
+            _styled(troubled, dict(zip(columns, columns, strict=True)) | {"sparsity": "asked (%)"}),
+            hide_index=True,
+        )
+
+
+def _styled(table: pd.DataFrame, columns: dict[str, str]) -> Any:
+    return table[list(columns)].rename(columns=columns).style.format(precision=2, na_rep="")
