@@ -130,7 +130,7 @@ def train_(
                 if training.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), training.clip)
                 optimizer.step()
-                mask_(model, kept)
+                mask_(model, kept)  # so it holds whatever an optimizer makes of zeros
             means.append(total / len(split))
             if on_epoch:
                 on_epoch(Progress(epoch, training.epochs, step, steps, means[-1], rate))
