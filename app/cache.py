@@ -3,6 +3,7 @@
 Nothing here takes a model or an array as an argument: Streamlit would hash it, from a sample.
 """
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from sparsity_core.weights import Prunable, prunable, unprunable
 
+_TIMED = 64  # samples of a first guess at the time that a point takes
 _PATIENCE = 0.8  # seconds that a script waits for a task before it shows a waiting screen
 
 
@@ -126,6 +128,18 @@ def predictions(name: str, model_digest: str, split: str, count: int) -> list[in
     with torch.no_grad():
         outputs = loaded.model(loaded.split(split).take(count).inputs)
     return [int(i) for i in outputs.argmax(-1)]
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def seconds_a_sample(name: str, model_digest: str) -> float:  # noqa: ARG001
+    """How long the model takes for one sample, from a few; a first guess until points are known."""
+    loaded = task(name)
+    inputs = loaded.train.take(_TIMED).inputs
+    with torch.no_grad():
+        loaded.model(inputs[:1])
+        started = time.perf_counter()
+        loaded.model(inputs)
+    return (time.perf_counter() - started) / len(inputs)
 
 
 def plan_of(name: str, **options: Any) -> SweepPlan:

@@ -1,5 +1,6 @@
 """Below each chart: the picture, the numbers, and the words that make them again."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,20 +21,22 @@ def show(
     *,
     command: str | None = None,
     python: str | None = None,
-    on_select: bool = False,
+    on_select: Callable[[Mapping[str, Any]], None] | None = None,
     key: str | None = None,
-) -> Any:
-    """Draw a chart with its export row; returns the selection when `on_select`.
+) -> None:
+    """Draw a chart with its export row.
 
-    `name` is the file name without suffix, and unique on the page. Pictures are made when asked
-    for, on the server.
+    `name` is the file name without suffix, and unique on the page. `on_select` is called with what
+    was clicked, by selection, before the page is drawn again. Pictures are made when asked for, on
+    the server.
     """
-    selected = st.altair_chart(
-        chart,
-        width="stretch",
-        on_select="rerun" if on_select else "ignore",
-        key=key or f"chart {name}",
-    )
+    key = key or f"chart {name}"
+
+    def hand_over() -> None:
+        if on_select:
+            on_select(st.session_state[key]["selection"])
+
+    st.altair_chart(chart, width="stretch", on_select=hand_over if on_select else "ignore", key=key)
     with st.popover("Export", icon=":material/download:", key=f"export {name}"):
         png, svg, csv = st.columns(3)
         with png:
@@ -48,7 +51,6 @@ def show(
         if python:
             st.caption("Copy as Python")
             st.code(python, language="python", wrap_lines=True)
-    return selected
 
 
 def _download(label: str, file: str, make: Any, mime: str) -> None:

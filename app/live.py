@@ -1,7 +1,6 @@
 """A job on screen: how far it is, how long it will take, and a button to stop it."""
 
 from collections.abc import Callable
-from statistics import median
 
 import streamlit as st
 
@@ -9,7 +8,6 @@ from app import cache
 from sparsity_core.errors import SparsityError
 from sparsity_core.jobs import JobView
 from sparsity_core.plans import Plan
-from sparsity_core.store import Store
 
 _EVERY = 1.0  # seconds between two looks
 
@@ -25,18 +23,35 @@ def follow(plan: Plan, draw: Callable[[], None]) -> None:
 
     The one fragment of the page that polls. When the job ends the whole page is drawn once more.
     """
-    active = (view := view_of(plan)) is not None and view.active
+    active = _active()
 
     @st.fragment(run_every=_EVERY if active else None)
     def polled() -> None:
         now = view_of(plan)
         if now is not None:
             _show(now)
+        for other in _active() - {plan.digest}:
+            _mention(other)
         draw()
-        if active and now is not None and not now.active:
-            st.rerun()
+        if active != _active():
+            st.rerun()  # the buttons above change, and polling may end
 
     polled()
+
+
+def _active() -> set[str]:
+    """The jobs of this server that will still change."""
+    return {job.id for job in cache.queue().jobs() if job.view.active}
+
+
+def _mention(job_id: str) -> None:
+    """A line about a job of another view, from another tab or before a reload."""
+    job = cache.queue().get(job_id)
+    if job is not None:
+        view = job.view
+        st.caption(
+            f"Also {view.state}: {view.title}; {view.done} of {view.total} points. See Runs."
+        )
 
 
 def start_button(plan: Plan, new: int, label: str) -> None:
@@ -53,16 +68,6 @@ def start_button(plan: Plan, new: int, label: str) -> None:
             st.error(str(error))
             return
         st.rerun()
-
-
-def label_of(plan: Plan, new: int, store: Store) -> str:
-    """What the start button says: how many points are new, how many stored, about how long."""
-    total = len(plan.points())
-    if not new:
-        return f"All {total} points are stored"
-    known = [row.seconds for row in store.rows(plan) if row.value is not None]
-    about = f", about {duration(new * median(known))}" if known else ""
-    return f"Run {new} new points ({total - new} stored{about})"
 
 
 def _show(view: JobView) -> None:

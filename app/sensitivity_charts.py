@@ -135,7 +135,7 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
                 "isValid(datum.drop)",
                 alt.Color(
                     "drop:Q",
-                    title="loss (points)",
+                    title="drop (points)",
                     scale=alt.Scale(scheme="cividis", domain=[0, limit], clamp=True),
                     legend=alt.Legend(orient="bottom", gradientLength=160),
                 ),
@@ -213,7 +213,7 @@ def _tooltip(first: str) -> list[alt.Tooltip]:
         alt.Tooltip("sparsity:Q", title="asked (%)", format=".1f"),
         alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
         alt.Tooltip("value:Q", title="value (%)", format=".2f"),
-        alt.Tooltip("drop:Q", title="loss (points)", format="+.2f"),
+        alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
         alt.Tooltip("low:Q", title="95 % from", format=".2f"),
         alt.Tooltip("high:Q", title="95 % to", format=".2f"),
         alt.Tooltip("samples:Q"),

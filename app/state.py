@@ -6,15 +6,13 @@ from typing import Any
 import streamlit as st
 
 from app import cache
-from app.forms import pick_structure
-from sparsity_core.allocations import ALLOCATIONS
+from app.forms import manual_text, pick_manual, pick_structure, warn_of_number, warn_of_unknown
+from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.machine import DEVICES
 from sparsity_core.recipe import Recipe
 from sparsity_core.registry import Registry
 from sparsity_core.scorers import SCORERS
-
-# A manual allocation is a table of layers: it comes from the Sensitivity page, not from a list.
-_ALLOCATIONS = [kind for kind in ALLOCATIONS if kind != "manual"]
+from sparsity_core.structures import STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def choose_frame() -> None:
     entries = cache.models()
     names = list(entries)
     with st.sidebar:
-        _warn_of_unknown("model", names)
+        warn_of_unknown("model", names)
         model = st.selectbox(
             "Model",
             names,
@@ -48,7 +46,7 @@ def choose_frame() -> None:
         )
         if (reason := entries[model]) is not None:
             st.warning(f"**{model}** cannot be opened yet: {reason}")
-        _warn_of_unknown("device", DEVICES)
+        warn_of_unknown("device", DEVICES)
         device = st.selectbox(
             "Device",
             DEVICES,
@@ -61,10 +59,37 @@ def choose_frame() -> None:
     st.session_state["frame"] = Frame(model, device, recipe)
 
 
+def take_recipe(recipe: Recipe) -> None:
+    """Put a recipe's choices into the sidebar; for callbacks, which run before it is drawn."""
+    structure = STRUCTURES.to_dict(recipe.structure)
+    kind = structure.pop("kind")
+    chosen = {
+        "scorer": SCORERS.kind_of(recipe.scorer),
+        "structure": kind,
+        "allocation": ALLOCATIONS.kind_of(recipe.allocation),
+        "sparsity": round(100 * recipe.sparsity),
+    }
+    chosen |= {f"{kind}-{name}": value for name, value in structure.items()}
+    if isinstance(recipe.allocation, Manual):
+        chosen["manual"] = manual_text(recipe.allocation)
+    for key, value in chosen.items():
+        st.session_state[key] = value
+
+
 def _choose_recipe() -> Recipe:
     scorer = _pick("Scorer", "scorer", SCORERS, SCORERS.kinds())
     structure = pick_structure()
-    allocation = _pick("Allocation", "allocation", ALLOCATIONS, _ALLOCATIONS)
+    kind = _pick("Allocation", "allocation", ALLOCATIONS, ALLOCATIONS.kinds())
+    if kind == "manual":
+        manual = pick_manual()
+        shares = [share for _, share in manual.layers]
+        return Recipe(
+            sparsity=sum(shares) / len(shares) if shares else 0.0,
+            scorer=SCORERS.make(scorer),
+            structure=structure,
+            allocation=manual,
+        )
+    warn_of_number("sparsity", 0, 100)
     fixed = structure.fixed_sparsity
     percent = st.slider(
         "Sparsity (%)",
@@ -82,12 +107,12 @@ def _choose_recipe() -> Recipe:
         sparsity=percent / 100 if fixed is None else fixed,
         scorer=SCORERS.make(scorer),
         structure=structure,
-        allocation=ALLOCATIONS.make(allocation),
+        allocation=ALLOCATIONS.make(kind),
     )
 
 
 def _pick(label: str, key: str, registry: Registry[Any], kinds: list[str]) -> str:
-    _warn_of_unknown(key, kinds)
+    warn_of_unknown(key, kinds)
     return st.selectbox(
         label,
         kinds,
@@ -97,12 +122,3 @@ def _pick(label: str, key: str, registry: Registry[Any], kinds: list[str]) -> st
             f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in kinds
         ),
     )
-
-
-def _warn_of_unknown(key: str, known: object) -> None:
-    """A link with a value that is not known gets the default, and a word about it."""
-    given = st.query_params.get(key)
-    if given is not None and given not in known:  # type: ignore[operator]
-        st.warning(
-            f"The link asks for {key} `{given}`, which is not known here; using the default."
-        )

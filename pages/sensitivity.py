@@ -3,8 +3,9 @@
 import streamlit as st
 
 from app import cache, live
-from app.sensitivity_view import choose_sweep, draw_answer, draw_results, dry_look
+from app.sensitivity_view import draw_answer, draw_results
 from app.state import frame
+from app.sweep_form import choose_sweep, dry_look, start_label
 from sparsity_core.errors import SparsityError
 
 st.title("Sensitivity")
@@ -17,16 +18,17 @@ cache.task(chosen.model)
 try:
     plan = choose_sweep(chosen)
     store = cache.store()
-    dry_look(plan, chosen)
-    stored = store.statuses([point.id for point in plan.points()])
-    new = sum(stored.get(point.id, "failed") == "failed" for point in plan.points())
-    live.start_button(plan, new, live.label_of(plan, new, store))
+    dry_look(plan)
+    live.start_button(plan, *start_label(plan, store.rows(plan)))
 
     def results() -> None:
         """Everything that grows while the sweep runs."""
         rows = store.rows(plan)
-        draw_results(plan, rows)
-        draw_answer(plan, rows)
+        if rows:
+            draw_results(plan, rows)
+            draw_answer(plan, rows)
+        else:
+            st.info("No point of this sweep is stored yet. Run it: the results appear here.")
 
     live.follow(plan, results)
 except SparsityError as error:

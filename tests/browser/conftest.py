@@ -100,6 +100,6 @@ def settle(page: Page) -> None:
     """Wait until the server has drawn the page and nothing is under way."""
     page.wait_for_selector('[data-testid="stAppViewContainer"] h1')
     page.wait_for_function(
-        "!document.querySelector('[data-testid=\"stApp\"][data-test-script-state=\"running\"]')"
+        '!document.querySelector(\'[data-testid="stApp"][data-test-script-state="running"]\')'
     )
     page.wait_for_timeout(300)

@@ -35,7 +35,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(app: App, chromium: Browser) -
     wide = page.evaluate(
         "[...document.querySelectorAll('[data-testid=\"stMainBlockContainer\"] *')]"
         ".filter(e => e.getBoundingClientRect().right > innerWidth + 1"
-        " && !e.closest('[data-testid=\"stDataFrame\"], pre, [data-testid=\"stTooltipContent\"]'))"
+        ' && !e.closest(\'[data-testid="stDataFrame"], pre, [data-testid="stTooltipContent"]\'))'
         ".map(e => e.outerHTML.slice(0, 120))"
     )
     context.close()

@@ -1,0 +1,169 @@
+"""Which layers to prune, how and how far: from choices on screen to a sweep's plan."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import cache
+from app.live import duration
+from app.state import Frame
+from sparsity_core.scorers import SCORERS
+from sparsity_core.structures import STRUCTURES, Structure
+from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.sweep.point import Result
+from sparsity_core.task import SPLITS
+
+_SHAPES = ("2:4", "1:4", "4x4", "8x1")  # beside the structures without options
+_LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 100)
+_USUAL = (30, 50, 70, 80, 90, 95)
+_START = 5.0  # seconds until a worker has imported torch and loaded the task
+
+
+def choose_sweep(frame: Frame) -> SweepPlan:
+    """The form of a sweep, starting from the frame's recipe; raises SparsityError for none."""
+    recipe = frame.recipe
+    start = f"{SCORERS.label(recipe.scorer)} · {STRUCTURES.label(recipe.structure)}"
+    with st.expander("What to measure", expanded=True, icon=":material/tune:"):
+        st.caption(f"The sidebar's recipe is always there: **{start}**.")
+        left, right = st.columns(2)
+        scorers = left.multiselect(
+            "Other scorers", SCORERS.kinds(), ["random"], key="sweep-scorers", bind="query-params",
+            help="`random` is the control: a scorer has to beat it.", placeholder="none",
+        )  # fmt: skip
+        structures = right.multiselect(
+            "Other structures", _structures(), key="sweep-structures", bind="query-params",
+            accept_new_options=True, placeholder="none",
+            help="Type others: `1:8` keeps 1 of 8 inputs, `8x1` is 8 outputs by 1 input.",
+        )  # fmt: skip
+        percents = left.multiselect(
+            "Sparsities (%)", list(_LEVELS), list(_USUAL), key="sweep-levels", bind="query-params",
+            accept_new_options=True,
+        )  # fmt: skip
+        layers = right.multiselect(
+            "Layers", list(cache.facts(frame.model).layers), key="sweep-layers",
+            bind="query-params", placeholder="all layers",
+        )  # fmt: skip
+        seeds, where = _where(frame)
+    return cache.plan_of(
+        frame.model,
+        layers=layers or ["all"],
+        scorers=[recipe.scorer, *map(SCORERS.make, scorers)],
+        structures=[recipe.structure, *map(STRUCTURES.make, structures)],
+        sparsities=[_share(percent) for percent in percents],
+        seeds=range(seeds),
+        device=frame.device,
+        **where,
+    )
+
+
+def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
+    """How many seeds, the samples that report and those that score."""
+    with st.popover("Samples and seeds"):
+        split = st.selectbox(
+            "Split that reports", SPLITS, index=1, key="sweep-split", bind="query-params",
+            help="Layers are chosen on validation; keep test for the final number.",
+        )  # fmt: skip
+        available = len(cache.task(frame.model).split(split))
+        samples = st.number_input(
+            f"Samples of it (of {available:,})", 1, available, min(available, 2000),
+            key=f"sweep-samples {frame.model} {split}", persist_state="session",
+        )  # fmt: skip
+        scoring = st.number_input(
+            "Train samples for scoring", 1, 100_000, 512, key="sweep-scoring", bind="query-params"
+        )
+        seeds = st.number_input(
+            "Seeds", 1, 20, 1, key="sweep-seeds", bind="query-params",
+            help="Other samples for scoring, other random scores.",
+        )  # fmt: skip
+    return int(seeds), {"split": split, "samples": int(samples), "score_samples": int(scoring)}
+
+
+def dry_look(plan: SweepPlan) -> None:
+    """Before a run: which tensors are touched, what goes with them, what is refused and why."""
+    facts = cache.facts(plan.model)
+    table, skipped = [], 0
+    for name in plan.layers:
+        layer = facts.layers[name]
+        refused = {s: _refusal(plan, name, s) for s in plan.structures}
+        outputs = any(s.removes_outputs and not refused[s] for s in plan.structures)
+        skipped += sum(
+            bool(refused[structure] or structure.refuses(sparsity))
+            for structure in plan.structures
+            for sparsity in plan.sparsities
+        )
+        table.append(
+            {
+                "layer": name,
+                "shape": " x ".join(map(str, layer.shape)),
+                "weights": layer.size,
+                "tied to": ", ".join(layer.aliases),
+                "goes with it": ", ".join(layer.biases) if outputs else "",
+                "refused": "; ".join(
+                    f"{STRUCTURES.label(structure)}: {why}"
+                    for structure, why in refused.items()
+                    if why
+                ),
+            }
+        )
+    skipped *= len(plan.scorers) * len(plan.seeds)
+    one = len(table) == 1
+    title = f"{'1 layer' if one else f'{len(table)} layers'} pruned, one at a time"
+    title += f"; {skipped} points will be skipped" if skipped else ""
+    with st.expander(title, icon=":material/visibility:"):
+        st.dataframe(pd.DataFrame(table), hide_index=True)
+        for note in _notes(plan):
+            st.caption(note)
+
+
+def start_label(plan: SweepPlan, rows: Sequence[Result]) -> tuple[int, str]:
+    """How many points are new, and the words of the start button: new, stored, about how long."""
+    total = len(plan.points())
+    stored = sum(row.status != "failed" for row in rows)
+    new = total - stored
+    if not new:
+        return 0, f"All {total} points are stored"
+    known = [row.seconds for row in rows if row.value is not None]
+    if known:
+        seconds = median(known)
+    else:
+        samples = plan.setting.samples
+        seconds = samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+    about = duration(new * seconds + (0 if known else _START))
+    return new, f"Run {new} new points ({stored} stored, about {about})"
+
+
+def _refusal(plan: SweepPlan, name: str, structure: Structure) -> str:
+    facts = cache.facts(plan.model)
+    layer = facts.layers[name]
+    if reason := structure.fits(layer.shape, layer.groups):
+        return reason
+    return "" if facts.uses[name] else "is never used in the forward pass"
+
+
+def _notes(plan: SweepPlan) -> list[str]:
+    notes = [
+        f"{STRUCTURES.label(structure)} has one sparsity, {structure.fixed_sparsity:.0%}; "
+        "points at others are recorded as skipped."
+        for structure in plan.structures
+        if structure.fixed_sparsity is not None
+    ]
+    if any(structure.removes_outputs for structure in plan.structures):
+        notes.append(
+            "out-channel: channels are set to zero with their bias; they are not yet removed, "
+            "and a norm behind them still adds its shift."
+        )
+    return notes
+
+
+def _structures() -> list[str]:
+    return [*(kind for kind in STRUCTURES if not STRUCTURES.options_of(kind)), *_SHAPES]
+
+
+def _share(percent: Any) -> float:
+    try:
+        return float(percent) / 100
+    except ValueError:  # what was typed is no number: the plan says so and how to write it
+        return float("nan")
