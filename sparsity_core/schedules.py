@@ -67,6 +67,21 @@ class Cubic:
         return [*(sparsity * (1 - (1 - k / self.rounds) ** 3) for k in steps), sparsity]
 
 
+@SCHEDULES.register("linear")
+@dataclass(frozen=True)
+class Linear:
+    """The same step each round: s_k = s k / rounds."""
+
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        _check_rounds("linear", self.rounds)
+
+    def targets(self, sparsity: float) -> list[float]:
+        """Evenly spaced, the last is `sparsity` itself."""
+        return [*(sparsity * k / self.rounds for k in range(1, self.rounds)), sparsity]
+
+
 def _check_rounds(kind: str, rounds: int) -> None:
     if rounds < 1:
         raise SparsityError(f"{kind}: rounds must be 1 or more, got {rounds}")

@@ -222,6 +222,33 @@ class NofM(Structure):
         return from_inputs_last(chosen.reshape(shape[0], -1), shape)
 
 
+@STRUCTURES.register("constant-fan-in")
+@dataclass(frozen=True)
+class ConstantFanIn(Structure):
+    """Every output keeps the same number of inputs, each its own best ones.
+
+    Rows of equal length pack without padding. Source: Lasby et al. 2024 (SRigL), arXiv 2305.02299.
+    """
+
+    within_row: ClassVar[bool] = True
+
+    def fits(self, shape: Shape, groups: int = 1) -> str | None:  # noqa: ARG002
+        """Needs two weights or more in each row."""
+        return _needs_two(math.prod(shape[1:]), "weight a row")
+
+    def units(self, scores: Tensor) -> Tensor:
+        """(outputs, fan-in) scores of weights."""
+        return scores.flatten(1)
+
+    def choose(self, units: Tensor, sparsity: float) -> Tensor:
+        """The best of each row, as many in every row."""
+        return keep_best(units, count_pruned(units.shape[1], sparsity))
+
+    def expand(self, chosen: Tensor, shape: Shape) -> Tensor:
+        """The choice in the weight's shape."""
+        return chosen.reshape(shape)
+
+
 def inputs_last(weight: Tensor) -> Tensor:
     """A weight as a matrix (outputs, kernel positions * inputs), neighbouring inputs adjacent."""
     return weight.movedim(1, -1).reshape(weight.shape[0], -1)

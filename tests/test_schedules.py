@@ -25,6 +25,10 @@ def test_geometric_gives_the_lottery_tickets_axis(vectors):
     assert 100 * kept == pytest.approx(published, rel=1e-9)
 
 
+def test_linear_by_eye():
+    assert SCHEDULES.make("linear", rounds=4).targets(0.8) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
 def test_cubic_follows_zhu_and_gupta(vectors):
     example = vectors["gmp_cubic"]
     rounds = (example["end"] - example["t0"]) // example["freq"]

@@ -13,7 +13,18 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.structures import STRUCTURES, Block, NofM, count_pruned, keep_best
 
 SHAPES = [(8, 16), (4, 8), (16, 8, 3, 3), (4, 4, 1, 1), (8, 4, 3), (4, 4, 2, 2, 2), (12, 20)]
-EXAMPLES = ["unstructured", "out-channel", "in-channel", "4x4", "2x1", "1x4", "2:4", "1:4", "3:4"]
+EXAMPLES = [
+    "constant-fan-in",
+    "unstructured",
+    "out-channel",
+    "in-channel",
+    "4x4",
+    "2x1",
+    "1x4",
+    "2:4",
+    "1:4",
+    "3:4",
+]
 
 
 def mask_of(structure, scores, sparsity):
@@ -34,6 +45,7 @@ def test_every_kind_has_an_example():
         ("2x2", 0.5, [[0, 0, 1, 1], [0, 0, 1, 1]]),
         ("1x2", 0.5, [[1, 1, 0, 0], [0, 0, 1, 1]]),
         ("2:4", 0.5, [[0, 1, 1, 0], [0, 0, 1, 1]]),
+        ("constant-fan-in", 0.75, [[0, 1, 0, 0], [0, 0, 0, 1]]),
         ("1:4", 0.75, [[0, 1, 0, 0], [0, 0, 0, 1]]),
     ],
 )
@@ -94,6 +106,18 @@ def test_out_channel_agrees_with_torch():
     assert torch.equal(mask_of("out-channel", scores, 0.3), layer.weight_mask.bool())
 
 
+@pytest.mark.parametrize("shape", [(4, 8), (4, 8, 3, 3), (7, 5)])
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
+def test_constant_fan_in_takes_the_best_of_each_row(shape, sparsity):
+    torch.manual_seed(0)
+    scores = torch.rand(shape)
+    mask = mask_of("constant-fan-in", scores, sparsity)
+    rows = scores.flatten(1)
+    kept = rows.shape[1] - count_pruned(rows.shape[1], sparsity)
+    for row, chosen in zip(rows, mask.flatten(1), strict=True):
+        assert set(row.topk(kept).indices.tolist()) == set(chosen.nonzero()[:, 0].tolist())
+
+
 @pytest.mark.parametrize("shape", [(4, 8), (4, 8, 3, 3), (2, 4, 5)])
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (3, 4), (1, 2)])
 def test_n_of_m_counts_along_input_channels_at_each_kernel_position(shape, n, m):
@@ -146,6 +170,8 @@ def test_exact_counts_nested_and_repeatable(text, shape):
         assert mask.dtype == torch.bool
         units = structure.units(scores)
         pruned = count_pruned(units.numel(), sparsity)
+        if text == "constant-fan-in":
+            pruned = len(units) * count_pruned(units.shape[1], sparsity)
         assert int((~mask).sum()) == pruned * (scores.numel() // units.numel())
         assert not (mask & ~previous).any()
         assert torch.equal(mask, mask_of(text, scores.clone(), sparsity))
