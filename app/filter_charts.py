@@ -39,7 +39,9 @@ def filters(mask: np.ndarray, values: np.ndarray, chosen: range, by_value: bool)
     }
     largest = float(np.abs(values).max()) or 1.0
     scale = alt.Scale(scheme={"name": DIVERGING}, domain=[-largest, largest], domainMid=0)
-    colour = alt.Color("weight:Q", title="weight", scale=scale)
+    colour = alt.Color(
+        "weight:Q", title="weight", scale=scale, legend=alt.Legend(orient="top", gradientLength=180)
+    )
     tooltip: list[Any] = [
         alt.Tooltip("mask:N"),
         alt.Tooltip("weight:Q", title="weight before pruning", format=".4g"),

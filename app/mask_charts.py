@@ -11,6 +11,7 @@ from app.mask_view import Agreement, Matrix, Pooled, column_name
 from app.theme import DIVERGING, GREY, PALETTE, SEQUENTIAL, AnyChart
 
 KEPT = PALETTE[0]
+_GRADIENT = alt.Legend(orient="top", gradientLength=180)
 PARTS = {  # what two recipes make of a weight -> colour, shape
     "both": (PALETTE[0], "square"),
     "only A": (PALETTE[1], "triangle-up"),
@@ -42,6 +43,7 @@ def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> Any
             color=alt.Color(
                 "share:Q",
                 title=title,
+                legend=_GRADIENT,
                 scale=alt.Scale(scheme={"name": SEQUENTIAL}, domain=[0, 100]),
             ),
             tooltip=[alt.Tooltip("share:Q", title=title, format=".1f"), *places],
@@ -78,7 +80,7 @@ def weights(
         .mark_rect(stroke=GREY, strokeWidth=0.3)
         .encode(
             **_rectangle((rows.start, rows.stop), (cols.start, cols.stop), shape),
-            color=alt.Color("weight:Q", title="weight", scale=scale)
+            color=alt.Color("weight:Q", title="weight", scale=scale, legend=_GRADIENT)
             if by_value
             else alt.value(KEPT),
             tooltip=tooltip,
@@ -89,8 +91,9 @@ def weights(
         .mark_point(size=5, filled=True, color=GREY, opacity=0.7)
         .encode(**_centre(rows, cols, shape), tooltip=tooltip)
     )
-    layers = [kept, pruned, *_borders(rows, cols, unit, shape)]
-    return alt.layer(*layers).properties(height=_height(rows.stop - rows.start))
+    return alt.layer(*_bands(rows, cols, unit, shape), kept, pruned).properties(
+        height=_height(rows.stop - rows.start)
+    )
 
 
 def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]) -> AnyChart:
@@ -107,6 +110,7 @@ def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]
             color=_part_colours("kept by"),
             shape=alt.Shape(
                 "kept by:N",
+                legend=alt.Legend(orient="top"),
                 scale=alt.Scale(domain=list(PARTS), range=[shape for _, shape in PARTS.values()]),
             ),
             tooltip=[alt.Tooltip("kept by:N"), *_PLACE],
@@ -200,32 +204,37 @@ def _centre(rows: slice, cols: slice, shape: Sequence[int]) -> dict[str, Any]:
     return {"x": alt.X("x:Q", **x), "y": alt.Y("y:Q", **y)}
 
 
-def _borders(
-    rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]
-) -> list[AnyChart]:
-    """Lines between groups, blocks or, where there are none, kernel positions."""
+def _bands(rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]) -> list[AnyChart]:
+    """Every other group, block or kernel position on a tinted ground, and lines between them."""
     x, y = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
-    step_y, step_x = unit
+    height, width = unit
     if unit == (1, 1) and len(shape) > 2:
-        step_x = shape[1]
-    lines = []
-    for step, span, channel in ((step_x, cols, "x"), (step_y, rows, "y")):
-        places = [n for n in range(span.start, span.stop + 1) if n % step == 0]
-        if step == 1 or not places:
-            continue
-        value = alt.X("at:Q", **x) if channel == "x" else alt.Y("at:Q", **y)
-        rule = alt.Chart(pd.DataFrame({"at": places})).mark_rule(color=GREY, strokeWidth=1)
-        lines.append(rule.encode(**{channel: value}))
-    return lines
+        width = shape[1]
+    layers: list[AnyChart] = []
+    if width > 1:
+        starts = np.arange(cols.start // width, -(-cols.stop // width)) * width
+        bands = pd.DataFrame({"from": starts.clip(cols.start), "odd": starts // width % 2 == 1})
+        bands["to"] = (starts + width).clip(max=cols.stop)
+        ground = alt.Chart(bands[bands["odd"]]).mark_rect(color=GREY, opacity=0.2)
+        layers.append(ground.encode(alt.X("from:Q", **x), alt.X2("to:Q")))
+        lines = alt.Chart(bands).mark_rule(color=GREY, strokeWidth=1.5)
+        layers.append(lines.encode(alt.X("from:Q", **x)))
+    if height > 1:
+        starts = np.arange(rows.start, rows.stop + 1)
+        lines = alt.Chart(pd.DataFrame({"at": starts[starts % height == 0]}))
+        layers.append(lines.mark_rule(color=GREY, strokeWidth=1.5).encode(alt.Y("at:Q", **y)))
+    return layers
 
 
 def _part_colours(field: str) -> alt.Color:
     return alt.Color(
         f"{field}:N",
+        title="kept by",
+        legend=alt.Legend(orient="top"),
         scale=alt.Scale(domain=list(PARTS), range=[colour for colour, _ in PARTS.values()]),
     )
 
 
 def _height(rows: int) -> int:
     """Pixels: squares large enough to tell apart, few enough for one screen."""
-    return max(120, min(520, 12 * rows + 40))
+    return max(160, min(600, 12 * rows + 100))

@@ -129,7 +129,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
         "seeds": "seeds",
     }
     st.subheader("Means over seeds")
-    st.dataframe(_styled(means, columns), hide_index=True)
+    st.dataframe(_styled(means, columns), hide_index=True, placeholder="")
     with st.expander("Every point, with its paired 95 % interval over samples"):
         own = {
             **{name: name for name in STAGES},
@@ -146,7 +146,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
             "status": "status",
             "message": "message",
         }
-        st.dataframe(_styled(table, own), hide_index=True)
+        st.dataframe(_styled(table, own), hide_index=True, placeholder="")
 
 
 def _draw_trouble(table: pd.DataFrame) -> None:
@@ -159,8 +159,9 @@ def _draw_trouble(table: pd.DataFrame) -> None:
         st.dataframe(
             _styled(troubled, dict(zip(columns, columns, strict=True)) | {"sparsity": "asked (%)"}),
             hide_index=True,
+            placeholder="",
         )
 
 
 def _styled(table: pd.DataFrame, columns: dict[str, str]) -> Any:
-    return table[list(columns)].rename(columns=columns).style.format(precision=2, na_rep="")
+    return table[list(columns)].rename(columns=columns).style.format(precision=2)
