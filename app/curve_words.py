@@ -13,7 +13,7 @@ def curve_command(plan: CurvePlan) -> str:
     """One command a recipe; together they measure the same points."""
     setting = plan.setting
     shared = (
-        f"--sparsities {','.join(f'{s:g}' for s in plan.sparsities)} "
+        f"--sparsities {','.join(map(repr, plan.sparsities))} "
         f"--seeds {','.join(map(str, plan.seeds))} --split {setting.split} "
         f"--samples {setting.samples} --score-samples {setting.score_samples} "
         f"--device {setting.device}"

@@ -7,7 +7,7 @@ import pandas as pd
 from app.theme import HIGHLIGHT, PALETTE, AnyChart
 from sparsity_core.cost import Cost
 
-_BINS = 61  # odd, so that one bin is centred on zero
+BINS = 61  # odd, so that one bin is centred on zero
 
 
 def layer_shares(cost: Cost) -> tuple[AnyChart, pd.DataFrame]:
@@ -50,7 +50,7 @@ def layer_shares(cost: Cost) -> tuple[AnyChart, pd.DataFrame]:
 def weight_histogram(weights: np.ndarray, logarithmic: bool) -> tuple[AnyChart, pd.DataFrame]:
     """How many weights have which value; the bin that holds zero is marked."""
     limit = float(np.abs(weights).max()) or 1.0
-    counts, edges = np.histogram(weights, _BINS, (-limit, limit))
+    counts, edges = np.histogram(weights, BINS, (-limit, limit))
     table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "weights": counts})
     table["holds"] = np.where((table["from"] <= 0) & (table["to"] > 0), "zero", "other values")
     shown = table[table["weights"] > 0] if logarithmic else table

@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from app import cache, export
-from app.model_charts import layer_shares, weight_histogram
+from app.model_charts import BINS, layer_shares, weight_histogram
+from app.reproduce import layers_python, weights_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap
 from sparsity_core.intervals import proportion
 from sparsity_core.plans import row_from_dict
@@ -85,7 +86,7 @@ def draw_layers(task: Task) -> None:
             f"({total.other_macs:,} of them attention products, which have no weights)."
         )
     with right:
-        export.show(chart, shares, "layer-shares")
+        export.show(chart, shares, "layer-shares", python=layers_python(task.name))
     with st.expander(f"{len(facts.others)} tensors that are not pruned, and why"):
         st.dataframe(
             pd.DataFrame({"tensor": list(facts.others), "why": list(facts.others.values())}),
@@ -102,7 +103,7 @@ def draw_weights(task: Task) -> None:
     weights = dict(task.model.named_parameters())[layer].detach().numpy()
     zeros = int((weights == 0).sum())
     chart, table = weight_histogram(weights, logarithmic)
-    export.show(chart, table, "weights")
+    export.show(chart, table, "weights", python=weights_python(task.name, layer, BINS))
     st.caption(
         f"{weights.size:,} weights, {zeros:,} of them exactly zero; mean {weights.mean():.3g}, "
         f"standard deviation {weights.std():.3g}."

@@ -1,4 +1,4 @@
-"""A plan as words that anybody can run: a command, or a few lines of Python."""
+"""What is on screen as words that anybody can run: a command, or a few lines of Python."""
 
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
@@ -11,7 +11,7 @@ def sweep_command(plan: SweepPlan) -> str:
         "layers": plan.layers,
         "scorers": tuple(map(SCORERS.label, plan.scorers)),
         "structures": tuple(map(STRUCTURES.label, plan.structures)),
-        "sparsities": tuple(f"{s:g}" for s in plan.sparsities),
+        "sparsities": tuple(map(repr, plan.sparsities)),
         "seeds": tuple(map(str, plan.seeds)),
     }
     options = [f"--{name} {','.join(values)}" for name, values in lists.items()]
@@ -43,3 +43,25 @@ plan = plan_sweep(
     device={plan.setting.device!r},
 )
 rows = list(plan.run(task, plan.points()))"""
+
+
+def layers_python(model: str) -> str:
+    """The Python that counts weights and multiply-adds of each layer."""
+    return f"""from sparsity_core.cost import cost
+from sparsity_core.task import load_task
+
+task = load_task({model!r})
+for layer in cost(task.model, task.train.inputs[:1]).layers:
+    print(layer.name, layer.parameters, layer.macs)"""
+
+
+def weights_python(model: str, layer: str, bins: int) -> str:
+    """The Python that counts a layer's weights by value."""
+    return f"""import numpy as np
+
+from sparsity_core.task import load_task
+
+task = load_task({model!r})
+weights = dict(task.model.named_parameters())[{layer!r}].detach().numpy()
+limit = abs(weights).max()
+counts, edges = np.histogram(weights, {bins}, (-limit, limit))"""

@@ -84,13 +84,13 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
         "scorer:N",
         sort=scorers,
         scale=alt.Scale(domain=scorers, range=colours(len(scorers))),
-        legend=alt.Legend(orient="bottom", symbolSize=90),
+        legend=alt.Legend(orient="bottom", symbolSize=90, symbolOpacity=1),
     )
     shape = alt.Shape(
         "scorer:N",
         sort=scorers,
         scale=alt.Scale(domain=scorers, range=shapes(len(scorers))),
-        legend=alt.Legend(orient="bottom", symbolSize=90),
+        legend=alt.Legend(orient="bottom", symbolSize=90, symbolOpacity=1),
     )
     dash = alt.StrokeDash(
         "structure:N",
