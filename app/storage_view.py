@@ -12,11 +12,12 @@ def draw_storage(model: str, pruning: Pruning) -> None:
     """Non-zeros, multiply-adds and bytes a format, per layer and for the whole model."""
     task = cache.task(model)
     found = cost(task.model, task.train.inputs[:1], pruning.masks)
-    smallest = min((f for f in FORMATS if found.total_bytes(f)), key=found.total_bytes)
+    sizes = {f: size for f in FORMATS if (size := found.total_bytes(f)) is not None}
+    smallest = min(sizes, key=sizes.__getitem__)
     title = (
         f"Cost: {found.nonzeros:,} of {found.parameters:,} parameters, "
         f"{found.effective_macs / found.macs:.0%} of the multiply-adds, "
-        f"smallest as {smallest} ({(found.total_bytes(smallest) or 0) / 1024:.1f} KiB)"
+        f"smallest as {smallest} ({sizes[smallest] / 1024:.1f} KiB)"
     )
     with st.expander(title, icon=":material/scale:"):
         st.dataframe(storage_table(found), hide_index=True, placeholder="does not fit")

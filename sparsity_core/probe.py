@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.trace import Use, watch
+from sparsity_core.trace import Use, single_products, watch
 from sparsity_core.weights import Masks, Prunable, Weights, check_finite, mask_, prunable
 
 T = TypeVar("T")
@@ -62,19 +62,51 @@ class Probe:
     @cached_property
     def gradients(self) -> Weights:
         """dL/dw of the mean loss over all samples, at pruned weights too; zero where unused."""
-        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        leaves = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
-        samples = self._samples()
-        for inputs, targets in self.batches:
-            outputs = torch.func.functional_call(self.model, leaves, (inputs,))
-            loss = self.loss_function(outputs, targets).mean()
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-            for name, gradient in zip(leaves, found, strict=True):
-                if gradient is not None:
-                    total[name] += gradient * (len(inputs) / samples)
-        for name, gradient in total.items():
-            check_finite(name, gradient, "gradients")
-        return total
+        return self._over_batches(self._gradient)
+
+    @cached_property
+    def squared_gradients(self) -> Weights:
+        """The mean over samples of (dL_n/dw)^2, one backward pass a sample."""
+
+        def squares(batch: Batch, leaves: dict[str, Tensor]) -> list[Tensor]:
+            inputs, targets = batch
+            total = [torch.zeros_like(leaf) for leaf in leaves.values()]
+            for i in range(len(inputs)):
+                single = self._gradient((inputs[i : i + 1], targets[i : i + 1]), leaves)
+                for sum_, gradient in zip(total, single, strict=True):
+                    sum_ += gradient.square() / len(inputs)
+            return total
+
+        return self._over_batches(squares)
+
+    def hessian_times(self, vector: Weights) -> Weights:
+        """H v, H the Hessian of the mean loss over all samples in the prunable weights."""
+
+        def product(batch: Batch, leaves: dict[str, Tensor]) -> list[Tensor]:
+            with single_products():  # fused attention has no second derivative
+                gradient = self._gradient(batch, leaves, create_graph=True)
+                # A gradient that depends on no weight has no graph, and its product is zero.
+                dot = sum((g * vector[n]).sum() for n, g in zip(leaves, gradient, strict=True))
+                if not isinstance(dot, Tensor) or not dot.requires_grad:
+                    return [torch.zeros_like(leaf) for leaf in leaves.values()]
+                found = torch.autograd.grad(dot, list(leaves.values()), allow_unused=True)
+            return [_or_zero(g, leaf) for g, leaf in zip(found, leaves.values(), strict=True)]
+
+        return self._over_batches(product)
+
+    def with_outputs_over(self, temperature: float) -> "Probe":
+        """The same probe, but its loss sees outputs divided by `temperature`."""
+
+        def cooled(outputs: Tensor, targets: Tensor) -> Tensor:
+            return self.loss_function(outputs / temperature, targets)
+
+        return Probe(self.model, self.batches, cooled, self.masks, self.seed)
+
+    @property
+    def first_input(self) -> Tensor:
+        """The first sample, with its batch axis."""
+        self._samples()
+        return self.batches[0][0][:1]
 
     @cached_property
     def input_energy(self) -> Weights:
@@ -102,6 +134,29 @@ class Probe:
         self._forward(add, self.batches[:1])
         return count
 
+    def _over_batches(self, measure: Callable[[Batch, dict[str, Tensor]], list[Tensor]]) -> Weights:
+        """The mean of `measure` over batches, each weighted by its samples; finite or an error."""
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        leaves = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
+        samples = self._samples()
+        for batch in self.batches:
+            for name, value in zip(leaves, measure(batch, leaves), strict=True):
+                total[name] += value * (len(batch[0]) / samples)
+        for name, value in total.items():
+            check_finite(name, value, "gradients")
+        return total
+
+    def _gradient(
+        self, batch: Batch, leaves: dict[str, Tensor], create_graph: bool = False
+    ) -> list[Tensor]:
+        inputs, targets = batch
+        outputs = torch.func.functional_call(self.model, leaves, (inputs,))
+        loss = self.loss_function(outputs, targets).mean()
+        found = torch.autograd.grad(
+            loss, list(leaves.values()), create_graph=create_graph, allow_unused=True
+        )
+        return [_or_zero(g, leaf) for g, leaf in zip(found, leaves.values(), strict=True)]
+
     def _forward(self, seen: Callable[[Use], None], batches: list[Batch] | None = None) -> None:
         self._samples()
         with torch.no_grad(), watch(self.model, seen):
@@ -115,3 +170,8 @@ class Probe:
                 "give Probe(model, batches) or choose a scorer that needs none, such as magnitude"
             )
         return sum(len(inputs) for inputs, _ in self.batches)
+
+
+def _or_zero(gradient: Tensor | None, leaf: Tensor) -> Tensor:
+    """A weight that the loss does not depend on has no gradient, which is zero."""
+    return torch.zeros_like(leaf) if gradient is None else gradient

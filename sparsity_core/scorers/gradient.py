@@ -27,6 +27,19 @@ class Taylor:
         return {name: (weight * gradients[name]).abs() for name, weight in probe.weights.items()}
 
 
+@SCORERS.register("gradient")
+@dataclass(frozen=True)
+class Gradient:
+    """The size of the gradient, |dL/dw|: what RigL grows by; of pruned weights too."""
+
+    comparable_within: ClassVar[Literal["model", "row"]] = "model"
+    needs_data: ClassVar[bool] = True
+
+    def score(self, probe: Probe) -> Scores:
+        """|dL/dw|."""
+        return {name: gradient.abs() for name, gradient in probe.gradients.items()}
+
+
 @SCORERS.register("snip")
 @dataclass(frozen=True)
 class Snip:

@@ -1,0 +1,85 @@
+"""Scores from the curvature of the loss at the weights."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.probe import Probe
+from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.weights import Scores
+
+
+@SCORERS.register("fisher")
+@dataclass(frozen=True)
+class Fisher:
+    """Second-order change of the loss by the diagonal empirical Fisher: w^2 / 2 * mean(g_n^2).
+
+    g_n is the gradient of one sample's loss. Source: Theis et al. 2018, arXiv 1801.05787.
+    """
+
+    comparable_within: ClassVar[Literal["model", "row"]] = "model"
+    needs_data: ClassVar[bool] = True
+
+    def score(self, probe: Probe) -> Scores:
+        """w^2 / 2 * mean over samples of (dL_n/dw)^2."""
+        squares = probe.squared_gradients
+        return {name: w.square() * squares[name] / 2 for name, w in probe.weights.items()}
+
+
+@SCORERS.register("obd")
+@dataclass(frozen=True)
+class OBD:
+    """Optimal brain damage: w^2 / 2 * H_ii, the diagonal estimated by `draws` random signs.
+
+    Hutchinson: H_ii = E[v_i (H v)_i] with v of +1 and -1. Exact for a diagonal Hessian, noisy
+    otherwise: more draws, less noise. A negative curvature gives a negative score. Source: LeCun
+    et al. 1990, whose recursion for the diagonal this replaces.
+    """
+
+    comparable_within: ClassVar[Literal["model", "row"]] = "model"
+    needs_data: ClassVar[bool] = True
+    draws: int = 16
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise SparsityError(f"obd: draws must be 1 or more, got {self.draws}")
+
+    def score(self, probe: Probe) -> Scores:
+        """w^2 / 2 * mean over draws of v * Hv."""
+        random = torch.Generator().manual_seed(probe.seed)
+        diagonal = {name: torch.zeros_like(w) for name, w in probe.weights.items()}
+        for _ in range(self.draws):
+            signs = {
+                name: (2.0 * torch.randint(2, w.shape, generator=random) - 1).to(w)
+                for name, w in probe.weights.items()
+            }
+            for name, product in probe.hessian_times(signs).items():
+                diagonal[name] += signs[name] * product / self.draws
+        return {name: w.square() * diagonal[name] / 2 for name, w in probe.weights.items()}
+
+
+@SCORERS.register("grasp")
+@dataclass(frozen=True)
+class Grasp:
+    """Gradient signal preservation: w * (H g), g the gradient, both of the loss of outputs / T.
+
+    Keeps what raises the norm of the gradient after pruning; meant for a model at initialisation.
+    The sign decides, so no absolute value is taken. Source: Wang et al. 2020, arXiv 2002.07376,
+    which removes the largest of -w * (H g).
+    """
+
+    comparable_within: ClassVar[Literal["model", "row"]] = "model"
+    needs_data: ClassVar[bool] = True
+    temperature: float = 200.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise SparsityError(f"grasp: temperature must be more than 0, got {self.temperature}")
+
+    def score(self, probe: Probe) -> Scores:
+        """w * (H g)."""
+        cooled = probe.with_outputs_over(self.temperature)
+        products = cooled.hessian_times(cooled.gradients)
+        return {name: w * products[name] for name, w in probe.weights.items()}
