@@ -88,7 +88,7 @@ def warn_of_number(key: str, low: int, high: int) -> None:
 def _warn(key: str, given: str) -> None:
     # A toast outlives the next run of the script, in which Streamlit has mended the link.
     st.toast(
-        f"The link asks for {key} `{given}`, which is not known here; using the default.",
+        f"The link asks for {key} `{given}`, which cannot be had here; the default is used.",
         icon=":material/link_off:",
         duration="infinite",
     )

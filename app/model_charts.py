@@ -1,50 +1,12 @@
-"""A model drawn: where its weights and products are, and how a layer's weights are spread."""
+"""A model drawn: how a layer's weights are spread."""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from app.theme import HIGHLIGHT, PALETTE, AnyChart
-from sparsity_core.cost import Cost
 
 BINS = 61  # odd, so that one bin is centred on zero
-
-
-def layer_shares(cost: Cost) -> tuple[AnyChart, pd.DataFrame]:
-    """Each layer's share of all weights and of all products of the prunable layers."""
-    weights = sum(layer.parameters for layer in cost.layers) or 1
-    products = sum(layer.macs for layer in cost.layers) or 1
-    table = pd.DataFrame(
-        [
-            {"layer": layer.name, "of all": what, "share": 100 * share}
-            for layer in cost.layers
-            for what, share in (
-                ("weights", layer.parameters / weights),
-                ("multiply-adds", layer.macs / products),
-            )
-        ]
-    )
-    order = [layer.name for layer in cost.layers]
-    chart = (
-        alt.Chart(table)
-        .mark_bar(height={"band": 0.8})
-        .encode(
-            alt.Y("layer:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
-            alt.X("share:Q", title="share of the prunable layers (%)"),
-            alt.Color(
-                "of all:N",
-                sort=["weights", "multiply-adds"],
-                scale=alt.Scale(
-                    domain=["weights", "multiply-adds"], range=[PALETTE[0], PALETTE[1]]
-                ),
-                legend=alt.Legend(orient="top", title=None),
-            ),
-            alt.YOffset("of all:N", sort=["weights", "multiply-adds"]),
-            tooltip=["layer", "of all", alt.Tooltip("share:Q", format=".1f", title="share (%)")],
-        )
-        .properties(height=alt.Step(13))
-    )
-    return chart, table
 
 
 def weight_histogram(weights: np.ndarray, logarithmic: bool) -> tuple[AnyChart, pd.DataFrame]:

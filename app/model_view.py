@@ -1,6 +1,7 @@
 """The parts of the Model page: card, samples with predictions, layers, weights, first result."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from app import cache, export
-from app.model_charts import BINS, layer_shares, weight_histogram
-from app.reproduce import layers_python, weights_python
+from app.chosen_layer import follow_row, pick_layer
+from app.model_charts import BINS, weight_histogram
+from app.reproduce import weights_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap
 from sparsity_core.intervals import proportion
 from sparsity_core.plans import row_from_dict
+from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.task import SPLITS, Task
 
 _SAMPLES = 24
@@ -58,35 +61,50 @@ def draw_samples(task: Task) -> None:
     st.image(pictures, captions, width=72)
 
 
-def draw_layers(task: Task) -> None:
+def draw_layers(task: Task, structure: Structure) -> None:
     """A table of layers with their share of weights and products, and what is not pruned."""
     facts = cache.facts(task.name)
     total = facts.cost
-    chart, shares = layer_shares(total)
-    left, right = st.columns([3, 2])
-    with left:
-        st.dataframe(
-            pd.DataFrame(
-                [
-                    {
-                        "layer": layer.name,
-                        "kind": layer.kind,
-                        "shape": " x ".join(map(str, layer.shape)),
-                        "weights": layer.parameters,
-                        "multiply-adds a sample": layer.macs,
-                        "note": _note(task.name, layer.name),
-                    }
-                    for layer in total.layers
-                ]
-            ),
-            hide_index=True,
-        )
-        st.caption(
-            f"{total.parameters:,} parameters, {total.macs:,} multiply-adds a sample "
-            f"({total.other_macs:,} of them attention products, which have no weights)."
-        )
-    with right:
-        export.show(chart, shares, "layer-shares", python=layers_python(task.name))
+    layers = [layer.name for layer in total.layers]
+    weights = sum(layer.parameters for layer in total.layers) or 1
+    products = sum(layer.macs for layer in total.layers) or 1
+    share = partial(st.column_config.ProgressColumn, format="%.1f %%", max_value=100)
+    st.dataframe(
+        pd.DataFrame(
+            [
+                {
+                    "layer": layer.name,
+                    "kind": layer.kind,
+                    "shape": " x ".join(map(str, layer.shape)),
+                    "weights": layer.parameters,
+                    "share of weights": 100 * layer.parameters / weights,
+                    "multiply-adds": layer.macs,
+                    "share of multiply-adds": 100 * layer.macs / products,
+                    "note": _note(facts, layer.name, structure),
+                }
+                for layer in total.layers
+            ]
+        ),
+        column_config={
+            "weights": st.column_config.NumberColumn(format="localized"),
+            "multiply-adds": st.column_config.NumberColumn(format="localized", help="a sample"),
+            "share of weights": share(help="of all layers listed"),
+            "share of multiply-adds": share(help="of all layers listed"),
+        },
+        hide_index=True,
+        on_select=partial(follow_row, "layers", layers),
+        selection_mode="single-row",
+        key="layers",
+    )
+    attention = (
+        f", {total.other_macs:,} of them products of attention, which have no weights"
+        if total.other_macs
+        else ""
+    )
+    st.caption(
+        f"{total.parameters:,} parameters; {total.macs:,} multiply-adds a sample{attention}. "
+        "Click a row to see its weights below."
+    )
     with st.expander(f"{len(facts.others)} tensors that are not pruned, and why"):
         st.dataframe(
             pd.DataFrame({"tensor": list(facts.others), "why": list(facts.others.values())}),
@@ -95,15 +113,18 @@ def draw_layers(task: Task) -> None:
 
 
 def draw_weights(task: Task) -> None:
-    """The histogram of one layer's weights."""
-    layers = list(cache.facts(task.name).layers)
+    """The histogram of the chosen layer's weights."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    layer = left.selectbox("Layer", layers, key=f"histogram {task.name}")
-    logarithmic = right.toggle("Log counts", key="log counts")
+    with left:
+        layer = pick_layer(list(cache.facts(task.name).layers))
+    logarithmic = right.toggle("Log counts", key="log-counts", bind="query-params")
     weights = dict(task.model.named_parameters())[layer].detach().numpy()
     zeros = int((weights == 0).sum())
     chart, table = weight_histogram(weights, logarithmic)
-    export.show(chart, table, "weights", python=weights_python(task.name, layer, BINS))
+    export.show(
+        chart, table, f"{task.name}-{layer}-weights", key="weights",
+        python=weights_python(task.name, layer, BINS),
+    )  # fmt: skip
     st.caption(
         f"{weights.size:,} weights, {zeros:,} of them exactly zero; mean {weights.mean():.3g}, "
         f"standard deviation {weights.std():.3g}."
@@ -133,13 +154,15 @@ def draw_first_result(name: str, shipped: Mapping[str, Any]) -> None:
     )
 
 
-def _note(name: str, layer: str) -> str:
-    facts = cache.facts(name)
-    notes = [facts.layers[layer].note] if facts.layers[layer].note else []
-    if not facts.uses[layer]:
+def _note(facts: cache.Facts, name: str, structure: Structure) -> str:
+    layer, uses = facts.layers[name], facts.uses[name]
+    notes = [layer.note] if layer.note else []
+    if not uses:
         notes.append("never used in the forward pass")
-    elif facts.uses[layer] > 1:
-        notes.append(f"used {facts.uses[layer]} times")
+    elif uses > 1:
+        notes.append(f"used {uses} times")
+    if reason := structure.fits(layer.shape, layer.groups):
+        notes.append(f"{STRUCTURES.label(structure)}: {reason}")
     return "; ".join(notes)
 
 

@@ -45,16 +45,6 @@ plan = plan_sweep(
 rows = list(plan.run(task, plan.points()))"""
 
 
-def layers_python(model: str) -> str:
-    """The Python that counts weights and multiply-adds of each layer."""
-    return f"""from sparsity_core.cost import cost
-from sparsity_core.task import load_task
-
-task = load_task({model!r})
-for layer in cost(task.model, task.train.inputs[:1]).layers:
-    print(layer.name, layer.parameters, layer.macs)"""
-
-
 def weights_python(model: str, layer: str, bins: int) -> str:
     """The Python that counts a layer's weights by value."""
     return f"""import numpy as np

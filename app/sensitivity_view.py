@@ -1,6 +1,6 @@
 """The parts of the Sensitivity page: the results of a sweep, one chosen layer, the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import export
+from app.chosen_layer import follow_chart, follow_row, pick_layer
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from app.state import take_recipe
@@ -25,7 +26,7 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
     with left:
         way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
     with right:
-        layer = _choose_layer(list(plan.layers))
+        layer = pick_layer(plan.layers)
     shown = table[table["way"] == way]
     words: dict[str, Any] = {"command": sweep_command(plan), "python": sweep_python(plan)}
     left, right = st.columns([3, 2])
@@ -33,12 +34,12 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
         st.subheader("All layers")
         if shown["value"].notna().any():
             chart = all_layers(shown, layer, metric)
-            export.show(chart, shown, "layers", on_select=_follow, **words)
+            export.show(chart, shown, "layers", on_select=follow_chart, **words)
         else:
             st.info(f"No layer could be measured with {way}; the reasons are below.")
     with right:
         st.subheader("Drop in points")
-        export.show(heatmap(shown, layer), shown, "heatmap", on_select=_follow, **words)
+        export.show(heatmap(shown, layer), shown, "heatmap", on_select=follow_chart, **words)
     _draw_layer(table[table["layer"] == layer], layer, metric, words)
     _draw_trouble(table)
 
@@ -63,7 +64,7 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
     st.dataframe(
         _answer(choices).style.format(precision=2, na_rep=""),
         hide_index=True,
-        on_select=partial(_follow_row, layers),
+        on_select=partial(follow_row, "answer", layers),
         selection_mode="single-row",
         key="answer",
     )
@@ -78,32 +79,13 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
         "Download recipe (YAML)", recipe.to_yaml(), f"{plan.model.replace(':', '-')}-recipe.yaml",
         icon=":material/download:", on_click="ignore", key="recipe", width="stretch",
     )  # fmt: skip
-    use.button(
+    taken = use.button(
         "Use as recipe", on_click=take_recipe, args=[recipe], key="use recipe", width="stretch",
         icon=":material/input:",
         help="The sidebar takes it over, and with it the Trade-off and Masks pages.",
     )  # fmt: skip
-
-
-def _choose_layer(layers: list[str]) -> str:
-    if st.session_state.get("layer", layers[0]) not in layers:
-        st.session_state["layer"] = layers[0]  # another model's, or not part of this sweep
-    return st.selectbox(
-        "Layer", layers, key="layer", bind="query-params", help="Or click one in a chart or table."
-    )
-
-
-def _follow(selection: Mapping[str, Any]) -> None:
-    """The layer that was clicked in a chart becomes the chosen one."""
-    for points in selection.values():
-        if points:
-            st.session_state["layer"] = points[0]["layer"]
-
-
-def _follow_row(layers: list[str]) -> None:
-    """The layer whose row was clicked becomes the chosen one."""
-    for index in st.session_state["answer"]["selection"]["rows"]:
-        st.session_state["layer"] = layers[index]
+    if taken:
+        st.rerun()  # the sidebar is not part of this fragment
 
 
 def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any]) -> None:

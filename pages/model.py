@@ -18,6 +18,6 @@ if shipped:
     st.header("How sparse can each layer be?")
     draw_first_result(chosen.model, shipped)
 st.header("Layers")
-draw_layers(task)
+draw_layers(task, chosen.recipe.structure)
 st.header("Weights of a layer")
 draw_weights(task)
