@@ -3,18 +3,19 @@
 import streamlit as st
 
 from app import cache, mask_panels
+from app.chosen_layer import pick_layer
 from app.curve_names import label
 from app.mask_form import (
     COMPARED,
     FILTERS,
     LINES,
-    choose_layer,
     choose_recipes,
     choose_view,
 )
 from app.mask_source import masked
 from app.mask_words import masks_python
 from app.state import frame
+from app.storage_view import draw_storage
 from sparsity_core.errors import SparsityError
 
 st.title("Masks")
@@ -30,7 +31,7 @@ try:
     b = masked(chosen.model, chosen.device, other.recipe, other.seed) if other else None
     table = mask_panels.layer_table(a)
     st.dataframe(table.style.format(precision=1), hide_index=True, placeholder="dense")
-    layer = choose_layer(list(a.layers))
+    layer = pick_layer(list(a.layers))
     if a.mask(layer) is None:
         st.info(f"{layer} stays dense: {a.pruning.skipped[layer]}")
         st.stop()
