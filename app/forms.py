@@ -1,54 +1,62 @@
 """Choices from the registries, and what to say when a link asks for one that is not known."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import streamlit as st
 
 from sparsity_core.allocations import Manual
 from sparsity_core.errors import SparsityError
+from sparsity_core.registry import Registry
 from sparsity_core.structures import STRUCTURES, Structure
 
 
+def structures() -> list[str]:
+    """One text for each kind of structure; others of the same kinds may be typed."""
+    return [STRUCTURES.label(STRUCTURES.make(kind)) for kind in STRUCTURES]
+
+
+def described(registry: Registry[Any]) -> str:
+    """The kinds of a stage, each with its first sentence, for a help text."""
+    return "  \n".join(
+        f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in registry
+    )
+
+
 def pick_structure() -> Structure:
-    """A structure kind and its whole-number options, kept in the URL."""
-    kinds = STRUCTURES.kinds()
-    warn_of_unknown("structure", kinds)
-    kind = st.selectbox(
+    """A structure by its text, kept in the URL."""
+    text = st.selectbox(
         "Structure",
-        kinds,
+        structures(),
         key="structure",
         bind="query-params",
-        help="  \n".join(f"**{k}**: {STRUCTURES.describe(k).splitlines()[0]}" for k in kinds),
+        accept_new_options=True,
+        help=f"{described(STRUCTURES)}  \nType others, such as `1:8` or `8x1`.",
     )
-    defaults = STRUCTURES.options_of(kind)
-    options = {}
-    if defaults:
-        for column, (name, default) in zip(
-            st.columns(len(defaults)), defaults.items(), strict=True
-        ):
-            warn_of_number(f"{kind}-{name}", 1, 64)
-            options[name] = column.number_input(
-                name, 1, 64, default, key=f"{kind}-{name}", bind="query-params"
-            )
-    if options.get("n", 0) > options.get("m", 64):
-        st.warning(f"n must not be more than m; using {defaults['n']}:{defaults['m']}.")
-        options = defaults
-    return STRUCTURES.make(kind, **options)
+    try:
+        return STRUCTURES.make(text)
+    except SparsityError as error:
+        st.error(f"{error}. Until then every weight is on its own.")
+        return STRUCTURES.make("unstructured")
 
 
-def pick_manual() -> Manual:
+def pick_manual(used: bool) -> Manual:
     """A sparsity for each layer, typed or taken over from the Sensitivity page."""
-    text = st.text_area(
-        "Sparsity of each layer (%)",
-        key="manual",
-        bind="query-params",
-        placeholder="conv1.weight: 50",
-        help="One layer a line. Layers that are not named stay dense.",
-    )
+    # Drawn also when it is not used: Streamlit writes into the link only what was drawn before.
+    with st.expander("Layer by layer", expanded=used, icon=":material/tune:"):
+        text = st.text_area(
+            "Sparsity of each layer (%)",
+            key="manual",
+            bind="query-params",
+            placeholder="conv1.weight: 50",
+            disabled=not used,
+            help="For the allocation `manual`. One layer a line; others stay dense.",
+        )
     try:
         return _manual_from(text)
     except SparsityError as error:
-        st.error(f"{error} Until then every layer stays dense.")
+        if used:
+            st.error(f"{error} Until then every layer stays dense.")
         return Manual()
 
 

@@ -6,7 +6,14 @@ from typing import Any
 import streamlit as st
 
 from app import cache
-from app.forms import manual_text, pick_manual, pick_structure, warn_of_number, warn_of_unknown
+from app.forms import (
+    described,
+    manual_text,
+    pick_manual,
+    pick_structure,
+    warn_of_number,
+    warn_of_unknown,
+)
 from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.machine import DEVICES
 from sparsity_core.recipe import Recipe
@@ -61,36 +68,20 @@ def choose_frame() -> None:
 
 def take_recipe(recipe: Recipe) -> None:
     """Put a recipe's choices into the sidebar; for callbacks, which run before it is drawn."""
-    structure = STRUCTURES.to_dict(recipe.structure)
-    kind = structure.pop("kind")
-    chosen = {
-        "scorer": SCORERS.kind_of(recipe.scorer),
-        "structure": kind,
-        "allocation": ALLOCATIONS.kind_of(recipe.allocation),
-        "sparsity": round(100 * recipe.sparsity),
-    }
-    chosen |= {f"{kind}-{name}": value for name, value in structure.items()}
+    st.session_state["scorer"] = SCORERS.kind_of(recipe.scorer)
+    st.session_state["structure"] = STRUCTURES.label(recipe.structure)
+    st.session_state["allocation"] = ALLOCATIONS.kind_of(recipe.allocation)
+    st.session_state["sparsity"] = round(100 * recipe.sparsity)
     if isinstance(recipe.allocation, Manual):
-        chosen["manual"] = manual_text(recipe.allocation)
-    for key, value in chosen.items():
-        st.session_state[key] = value
+        st.session_state["manual"] = manual_text(recipe.allocation)
 
 
 def _choose_recipe() -> Recipe:
-    scorer = _pick("Scorer", "scorer", SCORERS, SCORERS.kinds())
+    scorer = SCORERS.make(_pick("Scorer", "scorer", SCORERS))
     structure = pick_structure()
-    kind = _pick("Allocation", "allocation", ALLOCATIONS, ALLOCATIONS.kinds())
-    if kind == "manual":
-        manual = pick_manual()
-        shares = [share for _, share in manual.layers]
-        return Recipe(
-            sparsity=sum(shares) / len(shares) if shares else 0.0,
-            scorer=SCORERS.make(scorer),
-            structure=structure,
-            allocation=manual,
-        )
-    warn_of_number("sparsity", 0, 100)
+    kind = _pick("Allocation", "allocation", ALLOCATIONS)
     fixed = structure.fixed_sparsity
+    warn_of_number("sparsity", 0, 100)
     percent = st.slider(
         "Sparsity (%)",
         0,
@@ -98,27 +89,24 @@ def _choose_recipe() -> Recipe:
         50,
         key="sparsity",
         bind="query-params",
-        disabled=fixed is not None,
+        disabled=fixed is not None or kind == "manual",
         help="Share of weights set to zero in the layers that the recipe prunes.",
     )
+    manual = pick_manual(kind == "manual")
+    if kind == "manual":
+        shares = [share for _, share in manual.layers]
+        mean = sum(shares) / len(shares) if shares else 0.0
+        return Recipe(mean, scorer, structure, manual)
     if fixed is not None:
         st.caption(f"This structure always removes {fixed:.0%} of the weights.")
     return Recipe(
-        sparsity=percent / 100 if fixed is None else fixed,
-        scorer=SCORERS.make(scorer),
-        structure=structure,
-        allocation=ALLOCATIONS.make(kind),
+        percent / 100 if fixed is None else fixed, scorer, structure, ALLOCATIONS.make(kind)
     )
 
 
-def _pick(label: str, key: str, registry: Registry[Any], kinds: list[str]) -> str:
-    warn_of_unknown(key, kinds)
-    return st.selectbox(
-        label,
-        kinds,
-        key=key,
-        bind="query-params",
-        help="  \n".join(
-            f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in kinds
-        ),
+def _pick(label: str, key: str, registry: Registry[Any]) -> str:
+    warn_of_unknown(key, registry)
+    chosen: str = st.selectbox(
+        label, registry.kinds(), key=key, bind="query-params", help=described(registry)
     )
+    return chosen

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import cache
+from app.forms import structures
 from app.live import duration
 from app.state import Frame
 from sparsity_core.scorers import SCORERS
@@ -16,7 +17,6 @@ from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
 from sparsity_core.task import SPLITS
 
-_SHAPES = ("2:4", "1:4", "4x4", "8x1")  # beside the structures without options
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 100)
 _USUAL = (30, 50, 70, 80, 90, 95)
 _START = 5.0  # seconds until a worker has imported torch and loaded the task
@@ -33,8 +33,8 @@ def choose_sweep(frame: Frame) -> SweepPlan:
             "Other scorers", SCORERS.kinds(), ["random"], key="sweep-scorers", bind="query-params",
             help="`random` is the control: a scorer has to beat it.", placeholder="none",
         )  # fmt: skip
-        structures = right.multiselect(
-            "Other structures", _structures(), key="sweep-structures", bind="query-params",
+        more = right.multiselect(
+            "Other structures", structures(), key="sweep-structures", bind="query-params",
             accept_new_options=True, placeholder="none",
             help="Type others: `1:8` keeps 1 of 8 inputs, `8x1` is 8 outputs by 1 input.",
         )  # fmt: skip
@@ -51,7 +51,7 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         frame.model,
         layers=layers or ["all"],
         scorers=[recipe.scorer, *map(SCORERS.make, scorers)],
-        structures=[recipe.structure, *map(STRUCTURES.make, structures)],
+        structures=[recipe.structure, *map(STRUCTURES.make, more)],
         sparsities=[_share(percent) for percent in percents],
         seeds=range(seeds),
         device=frame.device,
@@ -156,10 +156,6 @@ def _notes(plan: SweepPlan) -> list[str]:
             "and a norm behind them still adds its shift."
         )
     return notes
-
-
-def _structures() -> list[str]:
-    return [*(kind for kind in STRUCTURES if not STRUCTURES.options_of(kind)), *_SHAPES]
 
 
 def _share(percent: Any) -> float:
