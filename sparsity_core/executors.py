@@ -5,18 +5,15 @@ Plans go out and rows come back as plain data, so that a cluster can take the sa
 
 import multiprocessing as mp
 import os
-import threading
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-import torch
-
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import Plan, plan_from_dict, row_from_dict
+from sparsity_core.plans import Plan, row_from_dict
 from sparsity_core.task import load_task
 
 Group = Sequence[Any]  # points
@@ -57,7 +54,7 @@ class InProcess:
 
 
 class WorkerProcesses:
-    """Spawned processes of low priority; they die with this one and are replaced when they die."""
+    """Processes of low priority; they die with this one and are replaced when they die."""
 
     def __init__(self, count: int = 1) -> None:
         if count < 1:
@@ -112,18 +109,22 @@ class _Worker:
     """A process, and the points that it has not answered yet."""
 
     def __init__(self, workers: int) -> None:
-        spawn = mp.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
-        self.process: SpawnProcess = spawn.Process(
-            target=_serve, args=(theirs, workers), daemon=True, name="sparsity-worker"
+        self.connection, theirs = mp.Pipe()
+        descriptor = theirs.fileno()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sparsity_core.worker", str(descriptor), str(workers)],
+            pass_fds=[descriptor],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # what a model prints belongs in no table
+            # What can be imported here can be imported there.
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        self.process.start()
         theirs.close()  # so that its end is closed when the process dies
         self.left: list[Any] = []
 
     @property
     def alive(self) -> bool:
-        return self.process.is_alive()
+        return self.process.poll() is None
 
     def start(self, plan: dict[str, Any], group: list[Any]) -> None:
         self.left = group
@@ -137,8 +138,8 @@ class _Worker:
             answer = self.connection.recv()
         except OSError as error:
             raise EOFError from error
-        if isinstance(answer, SparsityError):
-            raise answer
+        if isinstance(answer, str):  # the whole plan is refused, with this reason
+            raise SparsityError(answer)
         self.left = [point for point in self.left if point.id != answer["point_id"]]
         return dict(answer)
 
@@ -148,48 +149,10 @@ class _Worker:
         return left
 
     def death(self) -> str:
-        self.process.join(5)
-        code = self.process.exitcode
-        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        code = self.process.wait(5)
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.join(5)
+        self.process.wait(5)
         self.connection.close()
-
-
-def _serve(connection: Connection, workers: int) -> None:
-    """The life of a worker: plans and point ids in, rows out, until the other side is gone."""
-    os.nice(10)  # the app beside it stays quick
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    _die_with_the_parent()
-    loaded: tuple[Any, Any] = (None, None)
-    while True:
-        try:
-            data, ids = connection.recv()
-        except EOFError:
-            return
-        plan: Plan = plan_from_dict(data)
-        try:
-            if loaded[0] != data["setting"]:
-                task = load_task(plan.model)
-                plan.check(task)
-                loaded = (data["setting"], task)
-        except SparsityError as error:
-            connection.send(SparsityError(str(error)))
-            continue
-        points = {point.id: point for point in plan.points()}
-        for row in plan.run(loaded[1], [points[i] for i in ids]):
-            connection.send(asdict(row))
-
-
-def _die_with_the_parent() -> None:
-    """In mid-point nobody reads the pipe, so a thread watches the parent: no orphan computes on."""
-    parent = mp.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -73,6 +73,18 @@ def test_workers_give_the_same_table(tmp_path, log):
     assert [comparable(row) for row in store.rows(plan)] == undisturbed(plan)
 
 
+def test_workers_load_no_streamlit(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "30")
+    workers = WorkerProcesses()
+    job = submit(plan_of(), Store(tmp_path), workers)
+    wait_until(log.exists)
+    loaded = psutil.Process(workers._workers[0].process.pid).memory_maps()
+    job.cancel()
+    assert job.wait(5)
+    assert any("torch" in part.path for part in loaded)
+    assert not any("pyarrow" in part.path for part in loaded)  # Streamlit's heaviest companion
+
+
 def test_a_killed_worker_is_replaced_and_nothing_runs_twice(tmp_path, log, monkeypatch):
     monkeypatch.setenv("SECONDS_A_POINT", "0.15")
     plan, store, workers = plan_of(), Store(tmp_path), WorkerProcesses()
@@ -188,8 +200,10 @@ def test_a_killed_server_loses_no_stored_point_and_leaves_no_orphan(tmp_path, lo
     assert 4 <= info.done < 12
     before = len(log.read_text().splitlines())
     monkeypatch.setenv("SECONDS_A_POINT", "0")
-    job = submit(store.plan(info.id), store, WorkerProcesses())
+    workers = WorkerProcesses()
+    job = submit(store.plan(info.id), store, workers)
     assert job.wait(60)
+    workers.close()
     assert len(log.read_text().splitlines()) == before + 12 - info.done
     assert store.run(plan.digest).state == "done"
     assert [comparable(row) for row in store.rows(plan)] == undisturbed(plan)

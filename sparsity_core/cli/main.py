@@ -20,6 +20,7 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 when all is well, 1 when points failed, 2 for bad input."""
     chosen = _parser().parse_args(arguments)
+    sys.path.insert(0, str(Path.cwd()))  # so that module:factory finds what lies here
     try:
         action: Callable[[argparse.Namespace], int] = chosen.action
         return action(chosen)
