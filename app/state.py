@@ -47,12 +47,15 @@ def choose_frame() -> None:
             "Model",
             names,
             index=names.index("digits-lenet") if "digits-lenet" in names else 0,
-            format_func=lambda name: name if entries[name] is None else f"{name} (data absent)",
             key="model",
             bind="query-params",
         )
+        # Not in the list's own texts: they stand in the link, which may go to another machine.
+        absent = [name for name, reason in entries.items() if reason is not None]
         if (reason := entries[model]) is not None:
             st.warning(f"**{model}** cannot be opened yet: {reason}")
+        elif absent:
+            st.caption(f"Data absent here, choose to see what to do: {', '.join(absent)}.")
         warn_of_unknown("device", DEVICES)
         device = st.selectbox(
             "Device",

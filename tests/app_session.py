@@ -1,0 +1,47 @@
+"""The app without a browser: its script run by Streamlit's AppTest, with a store of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import cache
+from sparsity_core.executors import InProcess
+
+MAIN = Path(__file__).parent.parent / "app" / "main.py"
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty store; jobs run in a thread of this process, which is quicker to start."""
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: InProcess())
+    cache.store.clear()
+    cache.queue.clear()
+    yield tmp_path
+    for job in cache.queue().jobs() if (tmp_path / "results.sqlite").is_file() else []:
+        job.cancel()
+        job.wait(30)
+    cache.store.clear()
+    cache.queue.clear()
+
+
+def open_page(page: str, **link: str) -> AppTest:
+    """A page as a link opens it; `link` is what stands behind the question mark."""
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    for name, value in link.items():
+        app.query_params[name] = value
+    return app.switch_page(f"../pages/{page}.py").run()
+
+
+def texts(app: AppTest) -> str:
+    """Everything that is written on the page, for looking things up."""
+    kinds = ("title", "header", "subheader", "caption", "markdown", "info", "warning", "error")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+
+
+def wait_for_jobs(seconds: float = 60) -> None:
+    """Until every job of this process has ended."""
+    for job in cache.queue().jobs():
+        assert job.wait(seconds)
