@@ -1,7 +1,6 @@
 """Sweeps drawn: all layers at a sparsity, one layer by all scorers, layers by sparsities."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import altair as alt
 import pandas as pd
@@ -12,7 +11,7 @@ from sparsity_core.sweep.point import Result
 
 def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
     """Rows as a table for charts: per cent and points instead of shares."""
-    table = pd.DataFrame([asdict(row) | {"mark": _mark(row)} for row in rows])
+    table = pd.DataFrame([vars(row) | {"mark": _mark(row)} for row in rows])
     if table.empty:
         return table
     for name in ("value", "dense_value", "drop", "drop_low", "drop_high"):

@@ -1,6 +1,5 @@
 """Which layers to prune, how and how far: from choices on screen to a sweep's plan."""
 
-from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -12,9 +11,9 @@ from app.forms import structures
 from app.live import duration
 from app.state import Frame
 from sparsity_core.scorers import SCORERS
+from sparsity_core.store import Store
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep.plan import SweepPlan
-from sparsity_core.sweep.point import Result
 from sparsity_core.task import SPLITS
 
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 100)
@@ -118,21 +117,23 @@ def dry_look(plan: SweepPlan) -> None:
             st.caption(note)
 
 
-def start_label(plan: SweepPlan, rows: Sequence[Result]) -> tuple[int, str]:
+def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
     """How many points are new, and the words of the start button: new, stored, about how long."""
-    total = len(plan.points())
-    stored = sum(row.status != "failed" for row in rows)
-    new = total - stored
+    points = plan.points()
+    stored = store.statuses([point.id for point in points])
+    new = sum(stored.get(point.id, "failed") == "failed" for point in points)
     if not new:
-        return 0, f"All {total} points are stored"
-    known = [row.seconds for row in rows if row.value is not None]
+        return 0, f"All {len(points)} points are stored"
+    about = duration(_START + new * _seconds_a_point(plan, store))
+    return new, f"Run {new} new points ({len(points) - new} stored, about {about})"
+
+
+def _seconds_a_point(plan: SweepPlan, store: Store) -> float:
+    """As the stored points took; without any, what the samples should take."""
+    known = [row.seconds for row in store.rows(plan) if row.value is not None]
     if known:
-        seconds = median(known)
-    else:
-        samples = plan.setting.samples
-        seconds = samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
-    about = duration(new * seconds + (0 if known else _START))
-    return new, f"Run {new} new points ({stored} stored, about {about})"
+        return median(known)
+    return plan.setting.samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
 
 
 def _refusal(plan: SweepPlan, name: str, structure: Structure) -> str:

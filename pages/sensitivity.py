@@ -19,7 +19,7 @@ try:
     plan = choose_sweep(chosen)
     store = cache.store()
     dry_look(plan)
-    live.start_button(plan, *start_label(plan, store.rows(plan)))
+    live.start_button(plan, *start_label(plan, store))
 
     def results() -> None:
         """Everything that grows while the sweep runs."""
