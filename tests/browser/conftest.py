@@ -78,6 +78,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium; without one these tests are skipped."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
+        assert os.environ.get("SPARSITY_BROWSER") != "required", "CI needs Chromium, none found"
         pytest.skip("no Chromium found; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
