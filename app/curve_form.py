@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import cache
 from app.curve_names import STAGES, label
+from app.forms import described, structures, warn_of_unknown
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.curve import CurvePlan, plan_curve
@@ -20,7 +21,6 @@ from sparsity_core.task import SPLITS
 
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99)
 _USUAL = (30, 50, 70, 80, 90, 95)
-_SHAPES = ("2:4", "1:4", "4x4", "8x1")  # beside the structures without options
 
 
 def variants(base: Recipe, others: dict[str, list[Any]], crossed: bool) -> list[Recipe]:
@@ -55,7 +55,7 @@ def choose_curve(frame: Frame) -> CurvePlan:
         st.caption(f"The sidebar's recipe is always there: **{label(frame.recipe)}**.")
         left, right = st.columns(2)
         scorers = _more(left, "scorer", SCORERS.kinds())
-        structures = _more(right, "structure", _plain_structures(), "Type others, such as `1:8`.")
+        shapes = _more(right, "structure", structures(), "Type others, such as `1:8`.")
         allocations = _more(left, "allocation", [k for k in ALLOCATIONS if k != "manual"])
         schedules = _more(right, "schedule", SCHEDULES.kinds())
         baseline = left.checkbox(
@@ -82,7 +82,7 @@ def choose_curve(frame: Frame) -> CurvePlan:
         where = _where(frame)
     others: dict[str, list[Any]] = {
         "scorer": [SCORERS.make(kind) for kind in scorers],
-        "structure": [STRUCTURES.make(kind) for kind in structures],
+        "structure": [STRUCTURES.make(kind) for kind in shapes],
         "allocation": [ALLOCATIONS.make(kind) for kind in allocations],
         "schedule": [_schedule(kind, steps) for kind in schedules],
     }
@@ -99,11 +99,11 @@ def choose_curve(frame: Frame) -> CurvePlan:
 
 
 def _more(column: Any, stage: str, options: list[str], more: str = "") -> list[str]:
-    registry = STAGES[stage]
-    described = [f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in registry]
+    if not more:
+        warn_of_unknown(f"curve-{stage}", options)
     chosen: list[str] = column.multiselect(
         f"Other {stage}s", options, key=f"curve-{stage}", bind="query-params",
-        accept_new_options=bool(more), help="  \n".join([*described, more]),
+        accept_new_options=bool(more), help=f"{described(STAGES[stage])}  \n{more}",
         placeholder="none",
     )  # fmt: skip
     return chosen
@@ -135,10 +135,6 @@ def _where(frame: Frame) -> dict[str, Any]:
             "Train samples for scoring", 1, 100_000, 512, key="curve-scoring", bind="query-params"
         )
     return {"split": split, "samples": int(samples), "score_samples": int(scoring)}
-
-
-def _plain_structures() -> list[str]:
-    return [*(kind for kind in STRUCTURES if not STRUCTURES.options_of(kind)), *_SHAPES]
 
 
 def _schedule(kind: str, rounds: int) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.curve import CurvePlan
 from sparsity_core.recipe import Recipe
 from sparsity_core.registry import Registry
@@ -16,11 +16,12 @@ STAGES: dict[str, Registry[Any]] = {
     "allocation": ALLOCATIONS,
     "schedule": SCHEDULES,
 }
+_NO_LAYER = "none"
 
 
 def label(recipe: Recipe) -> str:
     """The choices of a recipe in one line."""
-    chosen = " · ".join(reg.label(getattr(recipe, stage)) for stage, reg in STAGES.items())
+    chosen = " · ".join(_word(recipe, stage) for stage in STAGES)
     return f"{chosen} · dense: {', '.join(recipe.skip)}" if recipe.skip else chosen
 
 
@@ -36,7 +37,11 @@ def in_common(plan: CurvePlan) -> str:
     """The choices that all curves share, which their names leave out."""
     differing = _differing(plan)
     shared = _parts(plan.recipes[0])
-    return ", ".join(f"{part} {text}" for part, text in shared.items() if part not in differing)
+    return ", ".join(
+        f"{part} {text}"
+        for part, text in shared.items()
+        if part not in differing and text != _NO_LAYER
+    )
 
 
 def stages(plan: CurvePlan) -> dict[Recipe, str]:
@@ -53,8 +58,14 @@ def stages(plan: CurvePlan) -> dict[Recipe, str]:
 
 
 def _parts(recipe: Recipe) -> dict[str, str]:
-    parts = {stage: reg.label(getattr(recipe, stage)) for stage, reg in STAGES.items()}
-    return parts | {"dense layers": ", ".join(recipe.skip) or "none"}
+    parts = {stage: _word(recipe, stage) for stage in STAGES}
+    return parts | {"dense layers": ", ".join(recipe.skip) or _NO_LAYER}
+
+
+def _word(recipe: Recipe, stage: str) -> str:
+    """The shortest text for a choice; a manual allocation would list every layer."""
+    choice = getattr(recipe, stage)
+    return "manual" if isinstance(choice, Manual) else STAGES[stage].label(choice)
 
 
 def _differing(plan: CurvePlan) -> list[str]:

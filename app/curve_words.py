@@ -63,7 +63,7 @@ def _options(recipe: Recipe, trainings: list[Training | None]) -> str:
     if recipe.skip:
         words.append(f"--skip {','.join(recipe.skip)}")
     if tuned := next(filter(None, trainings), None):
-        words.append(f"--finetune-epochs {tuned.epochs} --rate {tuned.rate:g}")
+        words.append(f"--finetune-epochs {tuned.epochs} --rate {tuned.rate!r}")
     return " ".join(words)
 
 

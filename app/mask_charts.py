@@ -1,23 +1,18 @@
 """Masks drawn: a kept weight is a filled square, a pruned one a dot, so no colour is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.mask_view import Agreement, Matrix, Pooled, column_name
+from app.mask_view import Matrix, Pooled, column_name
 from app.theme import DIVERGING, GREY, PALETTE, SEQUENTIAL, AnyChart
 
 KEPT = PALETTE[0]
 _GRADIENT = alt.Legend(orient="top", gradientLength=180)
-PARTS = {  # what two recipes make of a weight -> colour, shape
-    "both": (PALETTE[0], "square"),
-    "only A": (PALETTE[1], "triangle-up"),
-    "only B": (PALETTE[3], "triangle-down"),
-}
-_PLACE: list[Any] = [alt.Tooltip("top:Q", title="output"), alt.Tooltip("column:N", title="reads")]
+PLACE: list[Any] = [alt.Tooltip("top:Q", title="output"), alt.Tooltip("column:N", title="reads")]
 
 
 def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> AnyChart:
@@ -29,7 +24,7 @@ def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> Any
     frame["right"] = np.minimum(frame["left"] + pooled.cols, width)
     frame["column"] = [column_name(c, shape) for c in frame["left"]]
     frame["share"] = 100 * pooled.shares.reshape(-1)
-    places = list(_PLACE)
+    places = list(PLACE)
     if pooled.rows * pooled.cols > 1:
         places = [
             alt.Tooltip("top:Q", title="first output"),
@@ -49,7 +44,7 @@ def shares(pooled: Pooled, shape: Sequence[int], title: str = "kept (%)") -> Any
             tooltip=[alt.Tooltip("share:Q", title=title, format=".1f"), *places],
         )
         .add_params(alt.selection_point(name="cell", fields=["top", "left"]))
-        .properties(height=_height(pooled.shares.shape[0]))
+        .properties(height=height(pooled.shares.shape[0]))
     )
 
 
@@ -64,7 +59,7 @@ def weights(
     by_value: bool = False,
 ) -> AnyChart:
     """The single weights of a window; `unit` draws the borders of groups or blocks."""
-    frame = _window(rows, cols, shape)
+    frame = window_cells(rows, cols, shape)
     frame["weight"] = values[rows, cols].reshape(-1)
     frame["kept"] = mask[rows, cols].reshape(-1)
     frame["mask"] = np.where(frame["kept"], "kept", "pruned")
@@ -73,7 +68,7 @@ def weights(
     tooltip = [
         alt.Tooltip("mask:N"),
         alt.Tooltip("weight:Q", title="weight before pruning", format=".4g"),
-        *_PLACE,
+        *PLACE,
     ]
     kept = (
         alt.Chart(frame[frame["kept"]])
@@ -89,74 +84,21 @@ def weights(
     pruned = (
         alt.Chart(frame[~frame["kept"]])
         .mark_point(size=5, filled=True, color=GREY, opacity=0.7)
-        .encode(**_centre(rows, cols, shape), tooltip=tooltip)
+        .encode(**centre(rows, cols, shape), tooltip=tooltip)
     )
-    return alt.layer(*_bands(rows, cols, unit, shape), kept, pruned).properties(
-        height=_height(rows.stop - rows.start)
+    if unit == (1, 1) and len(shape) > 2:
+        unit = (1, shape[1])  # no groups: the kernel positions
+    ground, lines = _ground(rows, cols, unit[1], shape), _lines(rows, cols, unit, shape)
+    return alt.layer(*ground, kept, pruned, *lines).properties(
+        height=height(rows.stop - rows.start)
     )
-
-
-def overlap(a: Matrix, b: Matrix, rows: slice, cols: slice, shape: Sequence[int]) -> AnyChart:
-    """The single weights of a window in two recipes: kept by both, by one, or (blank) by none."""
-    frame = _window(rows, cols, shape)
-    in_a, in_b = a[rows, cols].reshape(-1), b[rows, cols].reshape(-1)
-    frame["kept by"] = np.select([in_a & in_b, in_a, in_b], list(PARTS), "none")
-    size = max(8.0, min(110.0, 90_000 / max(1, len(frame))))
-    return (
-        alt.Chart(frame[frame["kept by"] != "none"])
-        .mark_point(filled=True, size=size, opacity=1)
-        .encode(
-            **_centre(rows, cols, shape),
-            color=_part_colours("kept by"),
-            shape=alt.Shape(
-                "kept by:N",
-                legend=alt.Legend(orient="top"),
-                scale=alt.Scale(domain=list(PARTS), range=[shape for _, shape in PARTS.values()]),
-            ),
-            tooltip=[alt.Tooltip("kept by:N"), *_PLACE],
-        )
-        .properties(height=_height(rows.stop - rows.start))
-    )
-
-
-def overlap_by_layer(found: Mapping[str, Agreement]) -> AnyChart:
-    """For each layer the weights that either recipe keeps, shared out; every part is lettered."""
-    frame = pd.DataFrame(
-        {"layer": layer, "part": part, "weights": count, "order": order, "share": share}
-        for layer, agreement in found.items()
-        for order, (part, count) in enumerate(
-            zip(PARTS, (agreement.both, agreement.only_a, agreement.only_b), strict=True)
-        )
-        for share in [100 * count / max(1, agreement.both + agreement.only_a + agreement.only_b)]
-    )
-    base = alt.Chart(frame).encode(
-        y=alt.Y("layer:N", sort=list(found), title=None, axis=alt.Axis(labelLimit=160)),
-        x=alt.X(
-            "share:Q",
-            stack="zero",
-            scale=alt.Scale(domain=[0, 100]),
-            title="share of kept by any (%)",
-        ),
-        order=alt.Order("order:Q"),
-        tooltip=["layer:N", "part:N", "weights:Q", alt.Tooltip("share:Q", format=".1f")],
-    )
-    bars = base.mark_bar(stroke="white", strokeWidth=1).encode(color=_part_colours("part"))
-    text = (
-        base.mark_text(fontSize=11)
-        .transform_filter("datum.share > 12")
-        .transform_calculate(label="datum.part + ' ' + format(datum.share, '.0f') + ' %'")
-        .encode(
-            x=alt.X("share:Q", stack="zero", bandPosition=0.5),
-            text="label:N",
-            color=alt.condition("datum.part == 'both'", alt.value("white"), alt.value("black")),
-        )
-    )
-    return alt.layer(bars, text).properties(height=alt.Step(26))
 
 
 def along(sparsities: np.ndarray, what: str) -> AnyChart:
     """The sparsity of each row or column, as steps; 100 % = dead."""
-    frame = pd.DataFrame({what: np.arange(len(sparsities)), "sparsity": 100 * sparsities})
+    # Each step reaches to the next place, so the last value needs one more.
+    values = 100 * np.append(sparsities, sparsities[-1:])
+    frame = pd.DataFrame({what: np.arange(len(values)), "sparsity": values})
     return (
         alt.Chart(frame)
         .mark_area(interpolate="step-after", line={"color": KEPT}, color=KEPT, opacity=0.35)
@@ -171,7 +113,8 @@ def along(sparsities: np.ndarray, what: str) -> AnyChart:
     )
 
 
-def _window(rows: slice, cols: slice, shape: Sequence[int]) -> pd.DataFrame:
+def window_cells(rows: slice, cols: slice, shape: Sequence[int]) -> pd.DataFrame:
+    """One row a weight of a window: its edges, its middle, what it reads."""
     top, left = np.mgrid[rows, cols].reshape(2, -1)
     names = {c: column_name(c, shape) for c in range(cols.start, cols.stop)}
     frame = pd.DataFrame({"top": top, "left": left, "bottom": top + 1, "right": left + 1})
@@ -199,42 +142,40 @@ def _rectangle(
     return {"x": alt.X("left:Q", **x), "x2": "right", "y": alt.Y("top:Q", **y), "y2": "bottom"}
 
 
-def _centre(rows: slice, cols: slice, shape: Sequence[int]) -> dict[str, Any]:
+def centre(rows: slice, cols: slice, shape: Sequence[int]) -> dict[str, Any]:
+    """The channels that put a mark in the middle of a weight's square."""
     x, y = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
     return {"x": alt.X("x:Q", **x), "y": alt.Y("y:Q", **y)}
 
 
-def _bands(rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]) -> list[AnyChart]:
-    """Every other group, block or kernel position on a tinted ground, and lines between them."""
+def _ground(rows: slice, cols: slice, width: int, shape: Sequence[int]) -> list[AnyChart]:
+    """A tint behind every other group of `width` columns."""
+    if width == 1:
+        return []
+    x, _ = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
+    starts = np.arange(cols.start // width, -(-cols.stop // width)) * width
+    bands = pd.DataFrame(
+        {"from": starts.clip(cols.start), "to": (starts + width).clip(max=cols.stop)}
+    )
+    tinted = alt.Chart(bands[starts // width % 2 == 1]).mark_rect(color=GREY, opacity=0.2)
+    return [tinted.encode(alt.X("from:Q", **x), alt.X2("to:Q"))]
+
+
+def _lines(rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]) -> list[AnyChart]:
+    """Lines between groups of `unit` weights."""
     x, y = _axes((rows.start, rows.stop), (cols.start, cols.stop), shape)
-    height, width = unit
-    if unit == (1, 1) and len(shape) > 2:
-        width = shape[1]
     layers: list[AnyChart] = []
-    if width > 1:
-        starts = np.arange(cols.start // width, -(-cols.stop // width)) * width
-        bands = pd.DataFrame({"from": starts.clip(cols.start), "odd": starts // width % 2 == 1})
-        bands["to"] = (starts + width).clip(max=cols.stop)
-        ground = alt.Chart(bands[bands["odd"]]).mark_rect(color=GREY, opacity=0.2)
-        layers.append(ground.encode(alt.X("from:Q", **x), alt.X2("to:Q")))
-        lines = alt.Chart(bands).mark_rule(color=GREY, strokeWidth=1.5)
-        layers.append(lines.encode(alt.X("from:Q", **x)))
-    if height > 1:
-        starts = np.arange(rows.start, rows.stop + 1)
-        lines = alt.Chart(pd.DataFrame({"at": starts[starts % height == 0]}))
-        layers.append(lines.mark_rule(color=GREY, strokeWidth=1.5).encode(alt.Y("at:Q", **y)))
+    for span, step, channel in (
+        (rows, unit[0], alt.Y("at:Q", **y)),
+        (cols, unit[1], alt.X("at:Q", **x)),
+    ):
+        if step > 1:
+            places = np.arange(span.start, span.stop + 1)
+            lines = alt.Chart(pd.DataFrame({"at": places[places % step == 0]}))
+            layers.append(lines.mark_rule(color=GREY, strokeWidth=1.5).encode(channel))
     return layers
 
 
-def _part_colours(field: str) -> alt.Color:
-    return alt.Color(
-        f"{field}:N",
-        title="kept by",
-        legend=alt.Legend(orient="top"),
-        scale=alt.Scale(domain=list(PARTS), range=[colour for colour, _ in PARTS.values()]),
-    )
-
-
-def _height(rows: int) -> int:
-    """Pixels: squares large enough to tell apart, few enough for one screen."""
+def height(rows: int) -> int:
+    """Pixels for so many rows: squares large enough to tell apart, few enough for one screen."""
     return max(160, min(600, 12 * rows + 100))

@@ -7,12 +7,12 @@ from typing import Any
 import streamlit as st
 
 from app.curve_names import STAGES
+from app.forms import described, structures
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.recipe import Recipe
 from sparsity_core.structures import STRUCTURES
 
 MATRIX, FILTERS, LINES, COMPARED = "Weights", "Filters", "Rows and columns", "A against B"
-_SHAPES = ("2:4", "1:4", "4x4", "8x1")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def choose_recipes(base: Recipe) -> tuple[int, Other | None]:
 def _choose_other(base: Recipe) -> Other:
     first, second, third, fourth, fifth = st.columns(5, vertical_alignment="bottom")
     scorer = _pick(first, "scorer", list(STAGES["scorer"]), "random")
-    structure = _pick(second, "structure", _structures(), "unstructured", free=True)
+    structure = _pick(second, "structure", structures(), "unstructured", free=True)
     kinds = [kind for kind in ALLOCATIONS if kind != "manual"]
     allocation = _pick(third, "allocation", kinds, "uniform")
     fixed = STRUCTURES.make(structure).fixed_sparsity
@@ -55,12 +55,6 @@ def _choose_other(base: Recipe) -> Other:
         allocation=ALLOCATIONS.make(allocation),
     )
     return Other(recipe, int(seed))
-
-
-def choose_layer(layers: list[str]) -> str:
-    """One of the model's layers."""
-    chosen: str = st.selectbox("Layer", layers, key="mask-layer", bind="query-params")
-    return chosen
 
 
 def choose_view(is_convolution: bool, compared: bool) -> str:
@@ -97,14 +91,8 @@ def _start(column: Any, label: str, key: str, size: int, most: int) -> int:
 
 
 def _pick(column: Any, stage: str, options: list[str], usual: str, free: bool = False) -> str:
-    registry = STAGES[stage]
-    described = [f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in registry]
     chosen: str = column.selectbox(
         f"{stage.capitalize()} of B", options, options.index(usual), key=f"mask-{stage}",
-        bind="query-params", accept_new_options=free, help="  \n".join(described),
+        bind="query-params", accept_new_options=free, help=described(STAGES[stage]),
     )  # fmt: skip
     return chosen
-
-
-def _structures() -> list[str]:
-    return [*(kind for kind in STRUCTURES if not STRUCTURES.options_of(kind)), *_SHAPES]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import export, mask_charts
+from app import export, mask_charts, overlap_charts
 from app.filter_charts import filters, kernels_of, per_picture
 from app.mask_form import choose_window
 from app.mask_source import Masked
@@ -64,7 +64,7 @@ def draw_weights(a: Masked, layer: str, by_value: bool, python: str) -> None:
             python=python, on_select=_zoom_to, key=f"overview {layer}",
         )  # fmt: skip
         st.caption(
-            f"{mask.shape[0]} x {mask.shape[1]} weights, {pooled.caption}{_grouped(unit)}. "
+            f"{mask.shape[0]} x {mask.shape[1]} weights, {pooled.caption}{_whole(pooled, unit)}. "
             "Click a cell to see its single weights below."
         )
     top, left = choose_window(mask.shape, MOST)
@@ -104,7 +104,7 @@ def draw_filters(a: Masked, layer: str, by_value: bool, python: str) -> None:
     )  # fmt: skip
     st.caption(
         f"Filters {chosen.start}-{chosen.stop - 1} of {total}; each small kernel of "
-        f"{kernels.shape[2]} x {kernels.shape[3]} reads one of {kernels.shape[1]} inputs, in "
+        f"{kernels.shape[2]} x {kernels.shape[3]} reads one input of {kernels.shape[1]}, in "
         "reading order. Filled = kept."
     )
 
@@ -154,7 +154,7 @@ def draw_comparison(a: Masked, b: Masked, layer: str, python: str) -> None:
             "Jaccard by chance": [x.by_chance for x in (*found.values(), total)],
         }
     )
-    export.show(mask_charts.overlap_by_layer(found), table, "overlap", python=python, key="bars")
+    export.show(overlap_charts.overlap_by_layer(found), table, "overlap", python=python, key="bars")
     st.dataframe(table.style.format(precision=3), hide_index=True, placeholder="nothing kept")
     st.caption(
         "Numbers of weights. Jaccard = kept by both over kept by any; by chance = what two random "
@@ -185,7 +185,7 @@ def _draw_overlap(
     top, left = choose_window(mask_a.shape, MOST)
     rows, cols = window(mask_a.shape[0], top), window(mask_a.shape[1], left)
     export.show(
-        mask_charts.overlap(mask_a, mask_b, rows, cols, shape),
+        overlap_charts.overlap(mask_a, mask_b, rows, cols, shape),
         _listed(mask_a, mask_b, rows, cols, ("kept by A", "kept by B")), f"overlap-{layer}",
         python=python, key="overlap",
     )  # fmt: skip
@@ -209,8 +209,9 @@ def _zoom_to(selection: Mapping[str, Any]) -> None:
             st.session_state[f"mask-{side}"] = int(clicked[0][side])
 
 
-def _grouped(unit: tuple[int, int]) -> str:
-    return f", whole groups of {unit[0]} x {unit[1]} each" if unit != (1, 1) else ""
+def _whole(pooled: Pooled, unit: tuple[int, int]) -> str:
+    whole = pooled.rows % unit[0] == 0 and pooled.cols % unit[1] == 0 and unit != (1, 1)
+    return f", in whole groups of {unit[0]} x {unit[1]}" if whole else ""
 
 
 def _cells(pooled: Pooled) -> pd.DataFrame:

@@ -79,7 +79,8 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     ways = list(dict.fromkeys(stages(plan).values()))
     x = alt.X(f"{column}:Q", title=title, scale=scale)
     y = alt.Y("value:Q", title=_title(plan), scale=alt.Scale(zero=False))
-    legend = alt.Legend(title="recipe", orient="bottom", columns=2, labelLimit=300)
+    columns = 1 if max(map(len, recipes), default=0) > 18 else 2  # 420 pixels must hold them
+    legend = alt.Legend(title="recipe", orient="bottom", columns=columns, labelLimit=360)
     colour = alt.Color(
         "curve:N", sort=recipes, legend=legend,
         scale=alt.Scale(domain=recipes, range=colours(len(recipes))),
@@ -105,7 +106,7 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
         seeds = alt.Chart(sound).mark_point(size=25, opacity=0.6).encode(x, y, colour, shape)
         layers.append(seeds.encode(tooltip=_TOOLTIP))
     return alt.layer(*layers, *_unsound(table, axis, x, y, colour)).properties(
-        height=_HEIGHT + 22 * math.ceil(len(recipes) / 2)
+        height=_HEIGHT + 22 * math.ceil(len(recipes) / columns)
     )
 
 

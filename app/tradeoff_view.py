@@ -7,43 +7,45 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import cache, export
 from app.curve_names import STAGES, in_common, label, names
 from app.curve_words import curve_command, curve_python
 from app.live import duration
 from app.tradeoff_charts import AXES, curves, frame_of, summary
+from sparsity_core.allocations import Manual
 from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
 from sparsity_core.structures import STRUCTURES
 
+_START = 5.0  # seconds until a worker has imported torch and loaded the task
 _MOST = 12  # curves that colours and shapes still tell apart
 
 
-def start_label(plan: CurvePlan, new: Sequence[CurvePoint], rows: Sequence[CurveResult]) -> str:
-    """What the start button says: how many points are new, how many stored, about how long."""
-    total = len(plan.points())
+def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]:
+    """How many points are new, and the words of the start button: new, stored, about how long."""
+    stored = {row.point_id for row in rows if row.status != "failed"}
+    new = [point for point in plan.points() if point.id not in stored]
     if not new:
-        return f"All {total} points are stored"
-    seconds = _expected_seconds(new, rows)
-    about = f", about {duration(seconds)}" if seconds is not None else ""
-    return f"Run {len(new)} new points ({total - len(new)} stored{about})"
+        return 0, f"All {len(stored)} points are stored"
+    about = duration(_START + sum(_seconds(point, plan, rows) for point in new))
+    return len(new), f"Run {len(new)} new points ({len(stored)} stored, about {about})"
 
 
-def _expected_seconds(new: Sequence[CurvePoint], rows: Sequence[CurveResult]) -> float | None:
-    """From stored points with the same amount of training; None when a kind has none."""
-    known: dict[tuple[int, str], list[float]] = {}
-    for row in rows:
-        if row.value is not None:
-            schedule = row.schedule if row.finetune_epochs else ""
-            known.setdefault((row.finetune_epochs, schedule), []).append(row.seconds)
-    total = 0.0
-    for point in new:
-        training = point.recipe.training
-        epochs = training.epochs if training else 0
-        schedule = label(point.recipe).rsplit(" · ", 1)[-1] if epochs else ""
-        if (epochs, schedule) not in known:
-            return None
-        total += median(known[epochs, schedule])
-    return total
+def _seconds(point: CurvePoint, plan: CurvePlan, rows: Sequence[CurveResult]) -> float:
+    """As points with as much training took, or a first guess from the time for one sample."""
+    training, targets = point.recipe.training, point.recipe.schedule.targets(0.5)
+    epochs = training.epochs if training else 0
+    known = [
+        row.seconds
+        for row in rows
+        if row.value is not None
+        and row.finetune_epochs == epochs
+        and (not epochs or row.schedule == STAGES["schedule"].label(point.recipe.schedule))
+    ]
+    if known:
+        return median(known)
+    trained = 3 * epochs * len(targets) * len(cache.task(plan.model).train)  # forward and backward
+    samples = plan.setting.samples + plan.setting.score_samples + trained
+    return samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
 
 
 def draw_plan(plan: CurvePlan) -> None:
@@ -64,6 +66,8 @@ def draw_plan(plan: CurvePlan) -> None:
             if fixed not in plan.sparsities:
                 text += f" Add {100 * fixed:g} to the sparsities, or it will show no point."
             st.caption(text)
+        if any(isinstance(recipe.allocation, Manual) for recipe in plan.recipes):
+            st.caption("manual gives each layer its own sparsity, so all its points coincide.")
 
 
 def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:

@@ -1,6 +1,30 @@
-"""Runs."""
+"""What was computed: search, open, compare, take along, resume; delete on purpose only."""
 
 import streamlit as st
 
+from app import cache
+from app.run_compare import draw_two
+from app.run_list import choose_runs, draw_running
+from app.run_view import draw_delete, draw_run
+from sparsity_core.errors import SparsityError
+
 st.title("Runs")
-st.info("What was computed: under construction.")
+try:
+    store = cache.store()
+    st.caption(f"Every sweep and curve that was started with the store `{store.path}`.")
+    draw_running()
+    runs = store.runs()
+    if not runs:
+        st.info(
+            "Nothing was computed yet. Start a sweep on the Sensitivity page, or compare recipes "
+            "on the Trade-off page; what they measure stays here."
+        )
+        st.stop()
+    opened = choose_runs(runs)
+    if len(opened) == 2:
+        draw_two(store, opened)
+    elif opened:
+        draw_run(store, opened[0])
+        draw_delete(store, runs, opened[0])
+except SparsityError as error:
+    st.error(str(error))

@@ -19,9 +19,7 @@ try:
     plan = choose_curve(chosen)
     store = cache.store()
     draw_plan(plan)
-    stored = store.statuses([point.id for point in plan.points()])
-    new = [point for point in plan.points() if stored.get(point.id, "failed") == "failed"]
-    live.start_button(plan, len(new), start_label(plan, new, store.rows(plan)))
+    live.start_button(plan, *start_label(plan, store.rows(plan)))
     live.follow(plan, lambda: draw_curves(plan, store.rows(plan)))
 except SparsityError as error:
     st.error(str(error))

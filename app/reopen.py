@@ -1,0 +1,141 @@
+"""A stored run back in the forms of its page: the same choices give the same plan."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import streamlit as st
+
+from app.curve_form import variants, with_random, with_training
+from app.curve_names import STAGES
+from app.state import take_recipe
+from sparsity_core.curve import CurvePlan
+from sparsity_core.recipe import Recipe, Training
+from sparsity_core.schedules import OneShot
+from sparsity_core.scorers import SCORERS, Random
+from sparsity_core.structures import STRUCTURES
+from sparsity_core.sweep.plan import SweepPlan
+
+PAGES = {"sweep": ("Sensitivity", "../pages/sensitivity.py")} | {
+    "curve": ("Trade-off", "../pages/tradeoff.py")
+}
+
+
+def view_of(plan: SweepPlan | CurvePlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
+    """What the form of the plan's page has to hold; None when it cannot say this plan."""
+    if plan.seeds != tuple(range(len(plan.seeds))):
+        return None
+    return _sweep_view(plan, all_layers) if isinstance(plan, SweepPlan) else _curve_view(plan)
+
+
+def reopen(plan: SweepPlan | CurvePlan, view: dict[str, Any]) -> None:
+    """Fill what a link cannot say or may not set; for callbacks, which run before the sidebar."""
+    if st.session_state["model"] != plan.model:
+        st.session_state["model"] = plan.model
+    st.session_state["device"] = plan.device
+    take_recipe(_base(plan))
+    st.session_state[_samples_key(plan)] = plan.setting.samples
+    for key in view:
+        st.session_state.pop(key, None)  # what the form held before would win over the link
+
+
+def link_of(view: dict[str, Any]) -> dict[str, str | list[str]]:
+    """The view as a link carries it; an empty list stands for an emptied choice."""
+    return {
+        key: [str(one) for one in value] or [""]
+        if isinstance(value, list)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+        for key, value in view.items()
+    }
+
+
+def _samples_key(plan: SweepPlan | CurvePlan) -> str:
+    return f"{plan.kind}-samples {plan.model} {plan.setting.split}"
+
+
+def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
+    scorers = [SCORERS.label(scorer) for scorer in plan.scorers[1:]]
+    if any(label not in SCORERS.kinds() for label in scorers):
+        return None
+    return {
+        "sweep-scorers": scorers,
+        "sweep-structures": [STRUCTURES.label(structure) for structure in plan.structures[1:]],
+        "sweep-layers": [] if set(plan.layers) == set(all_layers) else list(plan.layers),
+        **_shared("sweep", plan),
+    }
+
+
+def _curve_view(plan: CurvePlan) -> dict[str, Any] | None:
+    base = _base(plan).at(0.0)  # as plans keep their recipes
+    trainings = {recipe.training for recipe in plan.recipes if recipe.training}
+    training = next(iter(trainings), Training(epochs=0))
+    if (
+        len(trainings) > 1
+        or training != Training(epochs=training.epochs, rate=training.rate)
+        or base.schedule != OneShot()
+        or base.skip
+    ):
+        return None
+    others: dict[str, list[Any]] = {}
+    for stage in STAGES:
+        found = dict.fromkeys(getattr(recipe, stage) for recipe in plan.recipes)
+        others[stage] = [choice for choice in found if choice != getattr(base, stage)]
+    rounds = {getattr(s, "rounds", None) for s in others["schedule"]} - {None}
+    # The form is asked what it would plan: only an answer with the same recipes is a view.
+    for crossed, baseline in product((False, True), (False, True)):
+        chosen = dict(others)
+        if baseline:
+            chosen["scorer"] = [scorer for scorer in others["scorer"] if scorer != Random()]
+        recipes = variants(base, chosen, crossed)
+        recipes = with_training(with_random(recipes) if baseline else recipes, training)
+        if set(recipes) == set(plan.recipes) and len(rounds) <= 1:
+            return {
+                **{f"curve-{stage}": _names(stage, chosen[stage]) for stage in STAGES},
+                "curve-random": baseline,
+                "curve-crossed": crossed,
+                "curve-epochs": training.epochs,
+                "curve-rate": training.rate,
+                "curve-rounds": next(iter(rounds), 5),
+                **_shared("curve", plan),
+            }
+    return None
+
+
+def _names(stage: str, choices: Sequence[Any]) -> list[str]:
+    registry = STAGES[stage]
+    return [
+        registry.kind_of(choice) if stage == "schedule" else registry.label(choice)
+        for choice in choices
+    ]
+
+
+def _shared(form: str, plan: SweepPlan | CurvePlan) -> dict[str, Any]:
+    setting = plan.setting
+    return {
+        f"{form}-levels": [_percent(sparsity) for sparsity in plan.sparsities],
+        f"{form}-seeds": len(plan.seeds),
+        f"{form}-split": setting.split,
+        f"{form}-scoring": setting.score_samples,
+    }
+
+
+def _percent(sparsity: float) -> int | str:
+    """A level as the forms list it: whole per cents as numbers, others as they are typed."""
+    percent = round(100 * sparsity, 10)
+    return int(percent) if percent == int(percent) else repr(percent)
+
+
+def _base(plan: SweepPlan | CurvePlan) -> Recipe:
+    """The recipe of the sidebar."""
+    if isinstance(plan, SweepPlan):
+        return Recipe(scorer=plan.scorers[0], structure=plan.structures[0])
+    first = plan.recipes[0]
+    return Recipe(
+        scorer=first.scorer,
+        structure=first.structure,
+        allocation=first.allocation,
+        schedule=first.schedule,
+        skip=first.skip,
+    )

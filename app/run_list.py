@@ -1,0 +1,87 @@
+"""The list of runs with its search, and the jobs that are under way."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app import cache
+from app.live import duration
+from app.run_table import found, table_of
+from sparsity_core.store import RunInfo
+
+_OPEN = "run"  # the ids of the opened runs, in the URL too
+_MORE = ("skipped", "collapsed", "nan", "failed")
+
+
+def choose_runs(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The list of runs with its search, and those that are opened: one to read, two to compare."""
+    if unknown := set(st.query_params.get_all(_OPEN)) - {run.id[:8] for run in runs}:
+        st.warning(f"The link opens run {', '.join(unknown)}, which this store does not have.")
+    words = st.text_input(
+        "Search", key="runs-search", bind="query-params", placeholder="model, scorer, state, date"
+    )
+    shown = found(runs, words)
+    table = table_of(shown)
+    empty = [status for status in _MORE if not table[status].any()]
+    ids = [run.id for run in shown]
+    st.dataframe(
+        table.drop(columns=empty),
+        hide_index=True,
+        on_select=lambda: _open_rows(ids),
+        selection_mode="multi-row",
+        # Another list has other rows at the same places, so it must not inherit a selection.
+        key=_table_key(ids),
+        column_config={"what": st.column_config.TextColumn(width="medium")},
+    )
+    st.caption(f"{len(shown)} of {len(runs)} runs. Tick one to open it, two to compare them.")
+    return _opened(runs)
+
+
+def _opened(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The opened runs, from the list, the ticks above or a link, and back into the link."""
+    by_id = {run.id: run for run in runs}
+    linked = [i for i in by_id if i[:8] in st.query_params.get_all(_OPEN)]
+    before = st.session_state.get(_OPEN, linked)
+    # What was deleted since is gone from the list.
+    st.session_state[_OPEN] = [i for i in before if i in by_id]
+    opened = st.multiselect(
+        "Opened", list(by_id), key=_OPEN, max_selections=2, persist_state="session",
+        format_func=lambda i: f"{i[:8]} · {by_id[i].title}", placeholder="none",
+    )  # fmt: skip
+    st.query_params[_OPEN] = [i[:8] for i in opened]
+    return [by_id[i] for i in opened]
+
+
+def draw_running() -> None:
+    """The jobs of this server that are under way, with their progress; polls while there are."""
+    active = _active()
+
+    @st.fragment(run_every=1.0 if active else None)
+    def polled() -> None:
+        for job in cache.queue().jobs():
+            view = job.view
+            if view.active:
+                left, right = st.columns([5, 1], vertical_alignment="center")
+                eta = f", about {duration(view.eta)} left" if view.eta is not None else ""
+                share = view.done / view.total if view.total else 1.0
+                text = f"{view.state}: {view.done} of {view.total} points{eta}; {view.title}"
+                left.progress(share, text)
+                right.button("Cancel", key=f"cancel {view.id}", on_click=job.cancel)
+        if _active() != active:
+            st.rerun()
+
+    polled()
+
+
+def _active() -> set[str]:
+    return {job.id for job in cache.queue().jobs() if job.view.active}
+
+
+def _table_key(ids: Sequence[str]) -> str:
+    return f"runs {hash(tuple(ids))}"
+
+
+def _open_rows(ids: Sequence[str]) -> None:
+    """The ticked rows become the opened runs, two at most."""
+    rows = st.session_state[_table_key(ids)]["selection"]["rows"]
+    st.session_state[_OPEN] = [ids[row] for row in rows][:2]
