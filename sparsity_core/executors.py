@@ -80,7 +80,8 @@ class WorkerProcesses:
                 for ready in wait(list(busy), _POLL):
                     worker = busy[ready]  # type: ignore[index]
                     try:
-                        yield row_from_dict(plan.kind, worker.receive())
+                        if answer := worker.receive():
+                            yield row_from_dict(plan.kind, answer)
                     except EOFError:
                         reason = worker.death()
                         under_way, *rest = worker.give_up()
@@ -121,6 +122,7 @@ class _Worker:
         )
         theirs.close()  # so that its end is closed when the process dies
         self.left: list[Any] = []
+        self.started = False
 
     @property
     def alive(self) -> bool:
@@ -133,11 +135,15 @@ class _Worker:
         except OSError:
             return  # it died while idle: receiving says so
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any] | None:
+        """A row, or None for a sign of life; EOFError when the process has died."""
         try:
             answer = self.connection.recv()
         except OSError as error:
             raise EOFError from error
+        self.started = True
+        if answer is None:
+            return None
         if isinstance(answer, str):  # the whole plan is refused, with this reason
             raise SparsityError(answer)
         self.left = [point for point in self.left if point.id != answer["point_id"]]
@@ -150,6 +156,11 @@ class _Worker:
 
     def death(self) -> str:
         code = self.process.wait(5)
+        if not self.started and code > 0:
+            raise SparsityError(
+                f"a worker process could not start (exit code {code}); its error is in the "
+                "terminal: mend the installation, then resume"
+            )
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def kill(self) -> None:

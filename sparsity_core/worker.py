@@ -33,6 +33,7 @@ def serve(connection: Connection) -> None:
     """Answer each (plan, point ids) with its rows; a task is loaded once for a setting."""
     setting: Any = None
     task: Any = None
+    connection.send(None)  # it has started
     while True:
         try:
             data, ids = connection.recv()

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,14 @@ def test_workers_load_no_streamlit():
     program = "import sys, sparsity_core.worker; print('streamlit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_workers_that_cannot_start_fail_the_job_at_once(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    job = submit(plan_of(), Store(tmp_path), WorkerProcesses())
+    assert job.wait(10)
+    assert job.view.state == "failed"
+    assert "could not start (exit code 1)" in job.view.message
 
 
 def test_a_killed_worker_is_replaced_and_nothing_runs_twice(tmp_path, log, monkeypatch):
