@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsity_core.comparison import STATUSES
+from sparsity_core.status import STATUSES
 from sparsity_core.errors import SparsityError
 from sparsity_core.store import RunInfo
 

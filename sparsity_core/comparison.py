@@ -11,13 +11,6 @@ from sparsity_core.intervals import paired_difference
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import mask_
 
-# ok        measured
-# skipped   the structure does not fit the layer, or cannot have this sparsity; not measured
-# collapsed measured, but a layer has no weight left: its number says nothing about sparsity
-# nan       weights, scores or outputs are NaN or infinite; not measured
-# failed    anything else; the message says what
-STATUSES = ("ok", "skipped", "collapsed", "nan", "failed")
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -1,6 +1,5 @@
 """Whole-model curves: recipes x sparsities x seeds, before and after fine-tuning."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby, product
@@ -10,13 +9,14 @@ from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.comparison import Comparison, compare
 from sparsity_core.cost import cost
 from sparsity_core.digest import digest_of
-from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.errors import SparsityError
 from sparsity_core.machine import device_label, versions
 from sparsity_core.recipe import Recipe
 from sparsity_core.rounds import run
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
-from sparsity_core.setting import Setting, check_setting, setting_of
+from sparsity_core.setting import Planned, Setting, setting_of
+from sparsity_core.status import rows_of
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import Task
 from sparsity_core.train import evaluate
@@ -71,7 +71,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class CurvePlan:
+class CurvePlan(Planned):
     """What to measure, on which model and samples; made by `plan_curve`."""
 
     kind: ClassVar[str] = "curve"
@@ -79,21 +79,6 @@ class CurvePlan:
     recipes: tuple[Recipe, ...]
     sparsities: tuple[float, ...]
     seeds: tuple[int, ...] = (0,)
-
-    @property
-    def model(self) -> str:
-        """What `load_task` takes."""
-        return self.setting.model
-
-    @property
-    def device(self) -> str:
-        """`cpu` or `cuda`."""
-        return self.setting.device
-
-    @property
-    def digest(self) -> str:
-        """A name that equal plans share."""
-        return digest_of(self.to_dict())
 
     @property
     def title(self) -> str:
@@ -123,22 +108,9 @@ class CurvePlan:
             )
         ]
 
-    def check(self, task: Task) -> None:
-        """Raise SparsityError when model or data are not the planned ones."""
-        check_setting(task, self.setting)
-
     def run(self, task: Task, points: Sequence[CurvePoint]) -> Iterator[CurveResult]:
         """A row for each point, in order; a point's own trouble is its row's status."""
-        for point in points:
-            started = time.perf_counter()
-            try:
-                row = self._measure(task, point)
-            except NonFiniteError as error:
-                row = self.unmeasured(point, "nan", str(error))
-            except Exception as error:  # noqa: BLE001 - a failed point is a row, whatever failed
-                message = str(error) if isinstance(error, SparsityError) else repr(error)
-                row = self.unmeasured(point, "failed", message)
-            yield replace(row, seconds=time.perf_counter() - started)
+        return rows_of(points, lambda point: self._measure(task, point), self.unmeasured)
 
     def unmeasured(self, point: CurvePoint, status: str, message: str) -> CurveResult:
         """A row without numbers."""

@@ -1,10 +1,13 @@
 """What the points of a plan are measured on: which model, which samples, which device."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from sparsity_core.data import Split
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import resolve_device
 from sparsity_core.probe import Batch
@@ -71,6 +74,35 @@ def check_setting(task: Task, setting: Setting) -> None:
                 f"{setting.model}: the {part.replace('_', ' ')} has changed since the plan was "
                 "made; plan again to measure the new state"
             )
+
+
+class Planned(ABC):
+    """What every plan says of itself; plans are frozen dataclasses with a `setting`."""
+
+    setting: Setting
+
+    @property
+    def model(self) -> str:
+        """What `load_task` takes."""
+        return self.setting.model
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.setting.device
+
+    @property
+    def digest(self) -> str:
+        """A name that equal plans share."""
+        return digest_of(self.to_dict())
+
+    def check(self, task: Task) -> None:
+        """Raise SparsityError when model or data are not the planned ones."""
+        check_setting(task, self.setting)
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data."""
 
 
 def evaluation_samples(task: Task, setting: Setting) -> Split:

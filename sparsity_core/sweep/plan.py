@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.scorers import SCORERS, Scorer
-from sparsity_core.setting import Setting, check_setting, setting_of
+from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import reference
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
@@ -22,7 +22,7 @@ ENGINES: dict[str, Engine] = {"reference": reference.measure}
 
 
 @dataclass(frozen=True)
-class SweepPlan:
+class SweepPlan(Planned):
     """What to measure, on which model and samples; made by `plan_sweep`."""
 
     kind: ClassVar[str] = "sweep"
@@ -33,21 +33,6 @@ class SweepPlan:
     sparsities: tuple[float, ...]
     seeds: tuple[int, ...] = (0,)
     engine: str = "reference"
-
-    @property
-    def model(self) -> str:
-        """What `load_task` takes."""
-        return self.setting.model
-
-    @property
-    def device(self) -> str:
-        """`cpu` or `cuda`."""
-        return self.setting.device
-
-    @property
-    def digest(self) -> str:
-        """A name that equal plans share."""
-        return digest_of(self.to_dict())
 
     @property
     def title(self) -> str:
@@ -73,10 +58,6 @@ class SweepPlan:
             list(group)
             for _, group in groupby(points, lambda p: (p.seed, p.scorer, p.structure, p.layer))
         ]
-
-    def check(self, task: Task) -> None:
-        """Raise SparsityError when model or data are not the planned ones."""
-        check_setting(task, self.setting)
 
     def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """A row for each point, by the plan's engine."""

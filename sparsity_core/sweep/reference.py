@@ -1,13 +1,12 @@
 """One point after another, the whole model on all samples: slow, obvious, the oracle."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
 from sparsity_core.comparison import compare, masked, removed_weights
-from sparsity_core.errors import NonFiniteError, SparsityError
 from sparsity_core.prune import checked_scores, masks_from_units, refusals, unit_scores
 from sparsity_core.setting import Setting
+from sparsity_core.status import rows_of
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.task import Task
 from sparsity_core.train import evaluate
@@ -19,16 +18,11 @@ ENGINE = "reference"
 
 def measure(task: Task, setting: Setting, points: Sequence[SweepPoint]) -> Iterator[Result]:
     """A row for each point, in order; whatever goes wrong with a point is its row's status."""
-    for point in points:
-        started = time.perf_counter()
-        try:
-            row = _measure_one(workbench(task, setting), point)
-        except NonFiniteError as error:
-            row = unmeasured(setting, point, ENGINE, "nan", str(error))
-        except Exception as error:  # noqa: BLE001 - a failed point is a row, whatever failed
-            message = str(error) if isinstance(error, SparsityError) else repr(error)
-            row = unmeasured(setting, point, ENGINE, "failed", message)
-        yield replace(row, seconds=time.perf_counter() - started)
+    return rows_of(
+        points,
+        lambda point: _measure_one(workbench(task, setting), point),
+        lambda point, *why: unmeasured(setting, point, ENGINE, *why),
+    )
 
 
 def _measure_one(bench: Workbench, point: SweepPoint) -> Result:
