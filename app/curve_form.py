@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import Any
 
@@ -144,8 +145,8 @@ def _schedule(kind: str, rounds: int) -> Any:
 
 def _share(percent: Any) -> float:
     try:
-        return float(percent) / 100
-    except ValueError:  # what was typed is no number: the plan says so and how to write it
+        return float(Decimal(str(percent)) / 100)
+    except InvalidOperation:  # what was typed is no number: the plan says so and how to write it
         return float("nan")
 
 

@@ -1,6 +1,7 @@
 """A stored run back in the forms of its page: the same choices give the same plan."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
@@ -57,7 +58,8 @@ def _samples_key(plan: SweepPlan | CurvePlan) -> str:
 
 def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     scorers = [SCORERS.label(scorer) for scorer in plan.scorers[1:]]
-    if any(label not in SCORERS.kinds() for label in scorers):
+    read_back = all(float(_percent(share)) / 100 == share for share in plan.sparsities)
+    if not read_back or any(label not in SCORERS.kinds() for label in scorers):
         return None
     return {
         "sweep-scorers": scorers,
@@ -123,8 +125,8 @@ def _shared(form: str, plan: SweepPlan | CurvePlan) -> dict[str, Any]:
 
 def _percent(sparsity: float) -> int | str:
     """A level as the forms list it: whole per cents as numbers, others as they are typed."""
-    percent = round(100 * sparsity, 10)
-    return int(percent) if percent == int(percent) else repr(percent)
+    percent = Decimal(repr(sparsity)) * 100  # 100 * 0.29 would be 28.999999999999996
+    return int(percent) if percent == int(percent) else f"{percent.normalize():f}"
 
 
 def _base(plan: SweepPlan | CurvePlan) -> Recipe:
