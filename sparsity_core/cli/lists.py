@@ -1,7 +1,7 @@
 """`sparsity models`, `sparsity scorers` and their like: what there is, from the registries."""
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.registry import Registry
@@ -20,7 +20,7 @@ _STAGES: dict[str, Registry[object]] = {
 
 def models() -> int:
     """Every model: accuracy on its test split, or what to do before it can be loaded."""
-    table = Table("model", "parameters", "test accuracy", "what it is", box=None)
+    table = Table(*whole("model", "parameters", "test accuracy"), "what it is", box=None)
     for entry in catalog().values():
         card, missing = entry.card(), entry.missing()
         test = card["accuracy"]["test"] if card else None
@@ -37,9 +37,14 @@ def models() -> int:
 def choices(stage: str) -> int:
     """Every kind of a stage with its options and the first line of its description."""
     registry = _STAGES[stage]
-    table = Table(registry.stage, "options", "what it does", box=None)
+    table = Table(*whole(registry.stage, "options"), "what it does", box=None)
     for kind in registry:
         options = ", ".join(f"{k}={v}" for k, v in registry.options_of(kind).items())
         table.add_row(kind, options, registry.describe(kind).splitlines()[0])
     Console().print(table)
     return 0
+
+
+def whole(*names: str) -> list[Column]:
+    """Columns that are never broken over lines or cut."""
+    return [Column(name, no_wrap=True) for name in names]

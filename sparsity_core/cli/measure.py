@@ -2,17 +2,15 @@
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.cli.files import check_target, write_rows
+from sparsity_core.cli.table import print_rows
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor, InProcess, WorkerProcesses
@@ -25,11 +23,6 @@ from sparsity_core.store import Store
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import Task, load_task
-
-_COLUMNS = {
-    "sweep": ("layer", "scorer", "structure"),
-    "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
-}
 
 
 def sweep(chosen: argparse.Namespace) -> int:
@@ -100,44 +93,6 @@ def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
         write_rows(rows, chosen.out)
         print(f"{len(rows)} rows -> {chosen.out}", file=sys.stderr)
     return 1 if any(row.status in ("failed", "nan") for row in rows) else 0
-
-
-def print_rows(kind: str, rows: Sequence[Any]) -> None:
-    """One line a point, with a heading that says what the numbers are."""
-    if not rows:
-        print("no points are stored yet")
-        return
-    first = rows[0]
-    samples = next((row.samples for row in rows if row.samples is not None), 0)
-    title = (
-        f"{first.model}: {first.metric} on {samples} samples of {first.split}; "
-        "drop from dense in points, with a paired 95 % interval"
-    )
-    table = Table(title=title, title_justify="left", box=None)
-    columns = _COLUMNS[kind]
-    for name in columns:
-        table.add_column(name.replace("_", " "))
-    for name in ("sparsity", "achieved", "seed", first.metric, "drop", "95 %"):
-        table.add_column(name, justify="right")
-    table.add_column("status")
-    for row in rows:
-        measured = row.value is not None
-        achieved = row.achieved_sparsity
-        status = row.status if row.status != "ok" or not getattr(row, "no_op", False) else "no-op"
-        table.add_row(
-            *(str(getattr(row, name)) for name in columns),
-            f"{row.sparsity:.1%}",
-            "" if achieved is None else f"{achieved:.1%}",
-            str(row.seed),
-            f"{row.value:.2%}" if measured else "",
-            f"{100 * row.drop:+.2f}" if measured else "",
-            f"{100 * row.drop_low:+.2f} to {100 * row.drop_high:+.2f}" if measured else "",
-            status,
-        )
-    Console().print(table)
-    reasons = Counter((row.status, row.message) for row in rows if row.message)
-    for (status, message), count in reasons.items():
-        print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
 
 
 def _names(text: str) -> list[str]:

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsity_core.cli.files import check_target, write_rows
-from sparsity_core.cli.measure import execute, print_rows
+from sparsity_core.cli.lists import whole
+from sparsity_core.cli.measure import execute
+from sparsity_core.cli.table import print_rows
 from sparsity_core.errors import SparsityError
 from sparsity_core.store import Store
 
@@ -36,7 +38,7 @@ def runs(chosen: argparse.Namespace) -> int:
 
 
 def _list(store: Store) -> int:
-    table = Table("id", "when", "state", "points", "what", box=None)
+    table = Table(*whole("id", "when", "state", "points"), "what", box=None)
     for info in store.runs():
         table.add_row(
             info.id[:8],

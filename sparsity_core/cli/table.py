@@ -1,0 +1,49 @@
+"""Rows as a table on the terminal: every number whole, however narrow the window."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+_COLUMNS = {
+    "sweep": ("layer", "scorer", "structure"),
+    "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
+}
+
+
+def print_rows(kind: str, rows: Sequence[Any]) -> None:
+    """One line a point under a heading that says what the numbers are, then the messages."""
+    if not rows:
+        print("no points are stored yet")
+        return
+    first = rows[0]
+    samples = next((row.samples for row in rows if row.samples is not None), 0)
+    print(
+        f"{first.model}: {first.metric} on {samples} samples of {first.split}; "
+        "drop from dense in points, with a paired 95 % interval\n"
+    )
+    print(pd.DataFrame([_line(kind, row) for row in rows]).to_string(index=False), end="\n\n")
+    reasons = Counter((row.status, row.message) for row in rows if row.message)
+    for (status, message), count in reasons.items():
+        print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
+
+
+def _line(kind: str, row: Any) -> dict[str, str]:
+    names = {name.replace("_", " "): str(getattr(row, name)) for name in _COLUMNS[kind]}
+    achieved = row.achieved_sparsity
+    line = names | {
+        "asked": f"{100 * row.sparsity:g}%",
+        "achieved": "" if achieved is None else f"{achieved:.2%}",
+        "seed": str(row.seed),
+        row.metric: "",
+        "drop": "",
+        "from": "",
+        "to": "",
+        "status": "no-op" if row.status == "ok" and getattr(row, "no_op", False) else row.status,
+    }
+    if row.value is not None:
+        line[row.metric] = f"{row.value:.2%}"
+        for name, column in (("drop", "drop"), ("from", "drop_low"), ("to", "drop_high")):
+            line[name] = f"{100 * getattr(row, column):+.2f}"
+    return line
