@@ -68,7 +68,7 @@ def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
         available = len(cache.task(frame.model).split(split))
         samples = st.number_input(
             f"Samples of it (of {available:,})", 1, available, min(available, 2000),
-            key=f"sweep-samples {frame.model} {split}", persist_state="session",
+            key=f"sweep-samples {frame.model} {split}", bind="query-params",
         )  # fmt: skip
         scoring = st.number_input(
             "Train samples for scoring", 1, 100_000, 512, key="sweep-scoring", bind="query-params"

@@ -12,7 +12,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+WAIT = 60_000  # ms; the first page after a start takes its time
+expect.set_options(timeout=WAIT)
 
 ROOT = Path(__file__).parent.parent.parent
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -91,7 +94,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     """A tab of its own; at the end no traceback may stand on it."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1200})
     tab = context.new_page()
-    tab.set_default_timeout(60_000)  # the first page after a start takes its time
+    tab.set_default_timeout(WAIT)
     yield tab
     assert tab.locator('[data-testid="stException"]').count() == 0
     context.close()

@@ -1,0 +1,149 @@
+"""A sweep in a real browser: run, watch, reload, click, take along, stop, come back."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from sparsity_core.store import Store
+from tests.browser.conftest import WAIT, App, settle, start_app, stop_app
+
+SMALL = "sensitivity?model=digits-mlp"
+CHART = '[data-testid="stVegaLiteChart"] svg.marks'
+MANUAL = 'textarea[aria-label="Sparsity of each layer (%)"]'
+
+
+def open_sweep(page: Page, app: App, link: str = SMALL) -> None:
+    page.goto(f"{app.url}/{link}")
+    settle(page)
+
+
+def click_mark(page: Page, chart: Locator, kind: str, label: str) -> None:
+    """Click the last mark of a chart of that kind whose spoken text holds the label."""
+    mark = chart.locator(f'[aria-roledescription="{kind}"][aria-label*="{label}"]').last
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name=re.compile("^play_arrow Run|Run .* new points")).click()
+
+
+@pytest.fixture(scope="module")
+def swept(app: App, chromium: Browser) -> App:
+    """The server with the usual sweep of the smallest model stored."""
+    tab = chromium.new_page()
+    tab.set_default_timeout(WAIT)
+    open_sweep(tab, app)
+    start(tab)
+    expect(tab.get_by_text("All 36 points are stored")).to_be_visible(timeout=120_000)
+    tab.close()
+    return app
+
+
+def test_a_sweep_is_seen_by_a_second_tab_and_after_a_reload(
+    app: App, page: Page, chromium: Browser
+) -> None:
+    link = "sensitivity?model=digits-resnet&sweep-scorers=random&sweep-scorers=taylor"
+    open_sweep(page, app, link)
+    start(page)
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(page.locator(CHART).first).to_be_visible()  # points arrive while it runs
+    expect(page.get_by_text(re.compile(r"running: \d+ of \d+ points"))).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    other = chromium.new_page()
+    other.set_default_timeout(WAIT)
+    open_sweep(other, app, link)
+    expect(other.get_by_text(re.compile(r"running: \d+ of \d+ points"))).to_be_visible()
+    other.get_by_role("button", name="Cancel").click()
+    expect(other.get_by_text(re.compile("cancelled: "))).to_be_visible(timeout=10_000)
+    expect(page.get_by_text(re.compile("cancelled: "))).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("button", name=re.compile("Run .* new points"))).to_be_enabled()
+    other.close()
+
+
+def test_what_is_clicked_becomes_the_layer_of_the_whole_page(swept: App, page: Page) -> None:
+    open_sweep(page, swept)
+    curves, heat = page.locator(CHART).nth(0), page.locator(CHART).nth(1)
+    heading = page.get_by_role("heading", name=re.compile("every scorer and structure"))
+    expect(heading).to_contain_text("fc1.weight")
+    click_mark(page, heat, "text mark", "90 %; layer: fc2.weight")
+    expect(heading).to_contain_text("fc2.weight")
+    click_mark(page, curves, "point", "layer: fc1.weight")
+    expect(heading).to_contain_text("fc1.weight")
+    expect(page.get_by_role("combobox", name="Layer", exact=True)).to_have_value("fc1.weight")
+    table = page.locator('.st-key-answer [data-testid="data-grid-canvas"]')
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 15, box["y"] + 35 * 3 + 17)  # the third row's tick
+    expect(page.get_by_role("heading", name=re.compile("^fc3.weight, every"))).to_be_visible()
+    assert "layer=fc3.weight" in page.url
+
+
+def test_the_recipe_goes_to_the_sidebar_and_with_the_link(
+    swept: App, page: Page, chromium: Browser
+) -> None:
+    open_sweep(page, swept)
+    page.get_by_role("button", name="Use as recipe").click()
+    text = page.locator(MANUAL)
+    expect(text).to_have_value(re.compile(r"fc1\.weight: \d+\nfc2\.weight: \d+"))
+    kept = text.input_value()
+    page.wait_for_url(re.compile("manual="))
+    other = chromium.new_page()
+    other.set_default_timeout(WAIT)
+    other.goto(page.url)
+    expect(other.locator(MANUAL)).to_have_value(kept)
+    other.get_by_role("link", name="Model").click()
+    settle(other)
+    expect(other.locator(MANUAL)).to_have_value(kept)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin"), [("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"mod")]
+)
+def test_a_chart_is_saved(swept: App, page: Page, tmp_path: Path, kind: str, begin: bytes) -> None:
+    open_sweep(page, swept)
+    expect(page.locator(CHART).first).to_be_visible()
+    page.get_by_role("button", name="Export").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=kind, exact=True).click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.suffix == f".{kind.lower()}"
+    assert file.read_bytes().startswith(begin)
+
+
+def test_a_killed_server_loses_no_stored_point_and_the_rest_is_offered(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    link = "sensitivity?model=digits-resnet"
+    tab = chromium.new_page()
+    tab.set_default_timeout(WAIT)
+    first = start_app(tmp_path)
+    try:
+        open_sweep(tab, first, link)
+        start(tab)
+        expect(tab.get_by_text(re.compile(r"running: [1-9]\d* of \d+ points"))).to_be_visible()
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+    finally:
+        stop_app(first)
+    (run,) = Store(tmp_path).runs()
+    assert run.state == "interrupted"
+    assert 0 < run.done < run.total
+    second = start_app(tmp_path)
+    try:
+        open_sweep(tab, second, link)
+        left = f"Run {run.total - run.done} new points ({run.done} stored"
+        expect(tab.get_by_role("button", name=re.compile(re.escape(left)))).to_be_enabled()
+    finally:
+        stop_app(second)
+    tab.close()
