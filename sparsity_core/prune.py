@@ -68,7 +68,8 @@ def prune(probe: Probe, recipe: Recipe, sparsity: float | None = None) -> Prunin
     masks: Masks = {}
     for name, layer_sparsity in sparsities.items():
         if reason := recipe.structure.refuses(layer_sparsity):
-            raise SparsityError(f"{name}: {reason}")
+            own = ", or the allocation uniform" if layer_sparsity != target else ""
+            raise SparsityError(f"{name}: {reason}{own}")
         masks |= masks_from_units(probe.layers[name], units[name], recipe.structure, layer_sparsity)
     kept_before = {name: mask for name, mask in probe.masks.items() if name not in masks}
     merged = {name: mask & probe.masks.get(name, mask) for name, mask in masks.items()}
