@@ -5,11 +5,14 @@ from typing import Any
 
 import streamlit as st
 
+from app.forms import warn_of_unknown
+
 _KEY = "layer"  # shared by the pages, and in the URL
 
 
 def pick_layer(layers: Sequence[str]) -> str:
     """A list of layers that shows the chosen one; draw it before what depends on it."""
+    warn_of_unknown(_KEY, layers)
     if st.session_state.get(_KEY, layers[0]) not in layers:
         st.session_state[_KEY] = layers[0]  # another model's
     return st.selectbox(

@@ -81,16 +81,22 @@ def _manual_from(text: str) -> Manual:
 
 def warn_of_unknown(key: str, known: Iterable[str]) -> None:
     """A link with a value that is not known gets the default, and a word about it."""
-    given = st.query_params.get(key)
-    if given is not None and given not in known:
-        _warn(key, given)
+    known = list(known)
+    for given in _from_link(key):
+        if given not in known:
+            _warn(key, given)
 
 
 def warn_of_number(key: str, low: int, high: int) -> None:
     """The same for a number out of range, or what is no number."""
-    given = st.query_params.get(key)
-    if given is not None and not (given.isdecimal() and low <= int(given) <= high):
-        _warn(key, given)
+    for given in _from_link(key):
+        if not (given.isdecimal() and low <= int(given) <= high):
+            _warn(key, given)
+
+
+def _from_link(key: str) -> list[str]:
+    """What the link says of a choice that nobody has made since."""
+    return [] if key in st.session_state else list(filter(None, st.query_params.get_all(key)))
 
 
 def _warn(key: str, given: str) -> None:

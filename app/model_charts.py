@@ -6,13 +6,17 @@ import pandas as pd
 
 from app.theme import HIGHLIGHT, PALETTE, AnyChart
 
-BINS = 61  # odd, so that one bin is centred on zero
+
+def bins_for(count: int) -> int:
+    """How many bins a histogram of so many weights gets; odd, so that one is centred on zero."""
+    return 2 * min(30, max(5, round(count**0.5))) + 1
 
 
 def weight_histogram(weights: np.ndarray, logarithmic: bool) -> tuple[AnyChart, pd.DataFrame]:
-    """How many weights have which value; the bin that holds zero is marked."""
-    limit = float(np.abs(weights).max()) or 1.0
-    counts, edges = np.histogram(weights, BINS, (-limit, limit))
+    """How many finite weights have which value; the bin that holds zero is marked."""
+    weights = weights[np.isfinite(weights)]
+    limit = float(np.abs(weights).max(initial=0.0)) or 1.0
+    counts, edges = np.histogram(weights, bins_for(weights.size), (-limit, limit))
     table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "weights": counts})
     table["holds"] = np.where((table["from"] <= 0) & (table["to"] > 0), "zero", "other values")
     shown = table[table["weights"] > 0] if logarithmic else table

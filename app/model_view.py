@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import cache, export
 from app.chosen_layer import follow_row, pick_layer
-from app.model_charts import BINS, weight_histogram
+from app.model_charts import bins_for, weight_histogram
 from app.reproduce import weights_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap
 from sparsity_core.intervals import proportion
@@ -119,16 +119,13 @@ def draw_weights(task: Task) -> None:
         layer = pick_layer(list(cache.facts(task.name).layers))
     logarithmic = right.toggle("Log counts", key="log-counts", bind="query-params")
     weights = dict(task.model.named_parameters())[layer].detach().numpy()
-    zeros = int((weights == 0).sum())
+    finite = np.isfinite(weights)
     chart, table = weight_histogram(weights, logarithmic)
     export.show(
         chart, table, f"{task.name}-{layer}-weights", key="weights",
-        python=weights_python(task.name, layer, BINS),
+        python=weights_python(task.name, layer, bins_for(int(finite.sum()))),
     )  # fmt: skip
-    st.caption(
-        f"{weights.size:,} weights, {zeros:,} of them exactly zero; mean {weights.mean():.3g}, "
-        f"standard deviation {weights.std():.3g}."
-    )
+    st.caption(_summary(weights, finite))
 
 
 def draw_first_result(name: str, shipped: Mapping[str, Any]) -> None:
@@ -152,6 +149,17 @@ def draw_first_result(name: str, shipped: Mapping[str, Any]) -> None:
         f"{len(layers)} layers, each pruned alone; computed when this version was made with "
         f"`{command}` ({rows[0].versions}). Your own sweeps: the Sensitivity page."
     )
+
+
+def _summary(weights: np.ndarray, finite: np.ndarray) -> str:
+    broken = int((~finite).sum())
+    parts = [f"{weights.size:,} weights", f"{int((weights == 0).sum()):,} of them exactly zero"]
+    if broken:
+        parts.append(f"{broken:,} NaN or infinite and not drawn")
+    if finite.any():
+        parts.append(f"mean {weights[finite].mean():.3g}")
+        parts.append(f"standard deviation {weights[finite].std():.3g}")
+    return ", ".join(parts) + "."
 
 
 def _note(facts: cache.Facts, name: str, structure: Structure) -> str:

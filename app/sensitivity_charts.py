@@ -1,12 +1,18 @@
 """Sweeps drawn: all layers at a sparsity, one layer by all scorers, layers by sparsities."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
 from sparsity_core.sweep.point import Result
+
+_SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
+_COLUMNS = 2  # of the legend: as many as a narrow screen can show
+_WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a word
 
 
 def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
@@ -42,7 +48,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
         sort=layers,
         scale=alt.Scale(domain=layers, range=colours(len(layers))),
         legend=alt.Legend(
-            title="layer", orient="bottom", columns=3, symbolLimit=40, labelLimit=180
+            title="layer", orient="bottom", columns=_COLUMNS, symbolLimit=60, labelExpr=_SHORT
         ),
     )
     base = alt.Chart(measured).encode(_x(), _y(metric, measured))
@@ -71,7 +77,9 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
         .mark_area(opacity=0.18, color=GREY)
         .encode(_x(), alt.Y("low:Q"), alt.Y2("high:Q"))
     )
-    return alt.layer(band, _dense(measured), lines, points).properties(height=440)
+    height = 370 + 20 * math.ceil(len(layers) / _COLUMNS)
+    odd = _odd(measured[measured["layer"] == selected])
+    return alt.layer(band, _dense(measured), lines, points, odd).properties(height=height)
 
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
@@ -101,22 +109,15 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     band = base.mark_area(opacity=0.12).encode(alt.Y("low:Q"), alt.Y2("high:Q"))
     lines = base.mark_line(strokeWidth=2).encode(dash)
     points = base.mark_point(filled=True, size=80).encode(shape, tooltip=_tooltip("way"))
-    odd = (
-        alt.Chart(measured[measured["mark"] != "measured"])
-        .mark_text(dy=-12, color=GREY, fontSize=11)
-        .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
-    )
-    return alt.layer(band, _dense(measured), lines, points, odd).properties(height=440)
+    return alt.layer(band, _dense(measured), lines, points, _odd(measured)).properties(height=440)
 
 
 def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
-    """Loss in points by layer and sparsity; clicking a cell is the selection `cell`."""
+    """Drop in points by layer and sparsity; clicking a cell is the selection `cell`."""
     cells = _averaged(table, ["layer"], keep_unmeasured=True)
     layers = list(dict.fromkeys(table["layer"]))
-    cells["text"] = [
-        row.status if pd.isna(row.drop) else f"{row.drop:+.1f}".replace("-0.0", "+0.0")
-        for row in cells.itertuples()
-    ]
+    worded = cells["sparsity"].nunique() <= _WORDED
+    cells["text"] = [_word(row) if worded else _sign(row) for row in cells.itertuples()]
     cells["level"] = cells["sparsity"].map("{:g} %".format)
     limit = max(5.0, float(cells["drop"].max()) if cells["drop"].notna().any() else 5.0)
     # Cividis is dark at its low end: white ink there, black at the bright end, grey on no colour.
@@ -125,7 +126,7 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
     x = alt.X(
         "level:O", sort=None, title="sparsity asked of the layer", axis=alt.Axis(labelAngle=0)
     )
-    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelLimit=150))
+    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT))
     base = alt.Chart(cells.sort_values("sparsity")).encode(x, y)
     boxes = (
         base.mark_rect(stroke=GREY, strokeWidth=0.5)
@@ -165,10 +166,33 @@ def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False)
     if table.empty:
         return table.copy()
     numbers = ["value", "dense_value", "drop", "low", "high", "achieved_sparsity"]
-    words = ["mark", "status", "message", "samples", "split"]
+    words = ["mark", "status", "message"]
     grouped = table.groupby(keys, sort=False)
-    means = grouped[numbers].mean()
-    return means.join(grouped[words].first()).reset_index()
+    said = grouped[words].agg(lambda found: ", ".join(dict.fromkeys(filter(None, found))))
+    rest = grouped[["samples", "split"]].first()
+    return grouped[numbers].mean().join([said, rest]).reset_index()
+
+
+def _word(cell: Any) -> str:
+    """What a cell says when it has the room: the drop, or why that number is none to go by."""
+    if pd.isna(cell.drop):
+        return str(cell.status)
+    if cell.mark != "measured":
+        return {"changed nothing": "no-op", "layer emptied": "emptied"}.get(cell.mark, cell.mark)
+    return f"{cell.drop:+.1f}".replace("-0.0", "+0.0")
+
+
+def _sign(cell: Any) -> str:
+    return "×" if pd.isna(cell.drop) else "" if cell.mark == "measured" else "!"
+
+
+def _odd(table: pd.DataFrame) -> AnyChart:
+    """Words beside the points whose number is not to be taken for robustness or for a loss."""
+    return (
+        alt.Chart(table[table["mark"] != "measured"])
+        .mark_text(dy=-12, color=GREY, fontSize=11)
+        .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
+    )
 
 
 def _x() -> alt.X:

@@ -1,5 +1,6 @@
 """The parts of the Sensitivity page: the results of a sweep, one chosen layer, the answer."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,11 +23,8 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
     table = frame_of(rows)
     metric = plan.setting.metric
     ways = list(dict.fromkeys(table["way"]))
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    with left:
-        way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
-    with right:
-        layer = pick_layer(plan.layers)
+    way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
+    layer = pick_layer(plan.layers)
     shown = table[table["way"] == way]
     words: dict[str, Any] = {"command": sweep_command(plan), "python": sweep_python(plan)}
     left, right = st.columns([3, 2])
@@ -145,6 +143,7 @@ def _answer(choices: Sequence[Choice]) -> pd.DataFrame:
     )
 
 
-def _percent(choice: Choice, name: str) -> float | None:
+def _percent(choice: Choice, name: str) -> float:
+    """In per cent or points; NaN, which the table leaves empty, for a layer that stays dense."""
     value = getattr(choice.row, name) if choice.row else None
-    return None if value is None else 100 * value
+    return math.nan if value is None else 100 * value

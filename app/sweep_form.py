@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import cache
-from app.forms import structures
+from app.forms import structures, warn_of_unknown
 from app.live import duration
 from app.state import Frame
 from sparsity_core.scorers import SCORERS
@@ -28,6 +28,9 @@ def choose_sweep(frame: Frame) -> SweepPlan:
     with st.expander("What to measure", expanded=True, icon=":material/tune:"):
         st.caption(f"The sidebar's recipe is always there: **{start}**.")
         left, right = st.columns(2)
+        layers = list(cache.facts(frame.model).layers)
+        for key, known in (("scorers", SCORERS.kinds()), ("layers", layers), ("split", SPLITS)):
+            warn_of_unknown(f"sweep-{key}", known)
         scorers = left.multiselect(
             "Other scorers", SCORERS.kinds(), ["random"], key="sweep-scorers", bind="query-params",
             help="`random` is the control: a scorer has to beat it.", placeholder="none",
@@ -41,14 +44,13 @@ def choose_sweep(frame: Frame) -> SweepPlan:
             "Sparsities (%)", list(_LEVELS), list(_USUAL), key="sweep-levels", bind="query-params",
             accept_new_options=True,
         )  # fmt: skip
-        layers = right.multiselect(
-            "Layers", list(cache.facts(frame.model).layers), key="sweep-layers",
-            bind="query-params", placeholder="all layers",
+        chosen = right.multiselect(
+            "Layers", layers, key="sweep-layers", bind="query-params", placeholder="all layers"
         )  # fmt: skip
         seeds, where = _where(frame)
     return cache.plan_of(
         frame.model,
-        layers=layers or ["all"],
+        layers=chosen or ["all"],
         scorers=[recipe.scorer, *map(SCORERS.make, scorers)],
         structures=[recipe.structure, *map(STRUCTURES.make, more)],
         sparsities=[_share(percent) for percent in percents],

@@ -167,6 +167,8 @@ def test_the_histogram_counts_every_weight_and_marks_zero():
     (zero,) = table[table["holds"] == "zero"].to_dict("records")
     assert zero["from"] < 0 < zero["to"]
     assert zero["weights"] == 2
+    broken = np.array([np.nan, np.inf, 0.5], np.float32)
+    assert weight_histogram(broken, logarithmic=False)[1]["weights"].sum() == 1
     assert weight_histogram(np.zeros(3, np.float32), logarithmic=True)[1]["weights"].sum() == 3
     assert chart.to_dict()
 
