@@ -307,7 +307,7 @@ def test_sparsest_setting_within_a_loss():
         "d": 0.5,
         "e": 0.0,
     }
-    assert "5.0 points at 0.9" in chosen["a"].message
+    assert "5.0 points at 90 %" in chosen["a"].message
     assert chosen["c"].message == "why"
     assert "collapsed" in chosen["d"].message
     cautious = {c.layer: c.sparsity for c in sparsest_within(rows, 0.01, cautious=True)}

@@ -62,10 +62,10 @@ def _choose(layer: str, rows: list[Result], allowed: float, cautious: bool) -> C
     for sparsity, seeds in groupby(measured, key=lambda r: r.sparsity):
         worst = max(seeds, key=lambda r: _drop(r, cautious))
         if worst.status != "ok":
-            return Choice(layer, best, f"{worst.status} at {sparsity:.4g}: {worst.message}")
+            return Choice(layer, best, f"{worst.status} at {100 * sparsity:.4g} %: {worst.message}")
         if (drop := _drop(worst, cautious)) > allowed:
             bound = "may lose up to" if cautious else "loses"
-            return Choice(layer, best, f"{bound} {100 * drop:.1f} points at {sparsity:.4g}")
+            return Choice(layer, best, f"{bound} {100 * drop:.1f} points at {100 * sparsity:.4g} %")
         best = worst
     if best is None:
         return Choice(layer, None, rows[0].message)
