@@ -88,7 +88,7 @@ class _Watch(TorchDispatchMode):
         self._report(weight, output, energy)
 
     def _report_product(self, x: Tensor, factor: Tensor, output: Tensor) -> None:
-        if factor.dim() == 3 and factor.stride(0) == 0:  # one weight, expanded over a batch
+        if factor.dim() == 3 and (len(factor) == 1 or factor.stride(0) == 0):  # one, expanded
             factor = factor[0]
         if factor.dim() == 2:  # (inputs, outputs): the weight, transposed
 

@@ -21,6 +21,20 @@ def test_lenet_300_100_by_hand():
     assert found.total_bytes("dense") == 4 * 266_610
 
 
+def test_a_layer_on_transposed_inputs_counts_for_a_single_sample_too():
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Linear(4, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.embed(x.transpose(1, 2))  # (N, 16, 8); torch multiplies batch by batch
+
+    for samples in (1, 2):
+        (embed,) = cost(Patches(), torch.zeros(samples, 4, 16)).layers
+        assert embed.macs == samples * 16 * 4 * 8
+
+
 def test_convolution_by_hand(small_conv):
     found = cost(small_conv, torch.zeros(1, 3, 6, 6))
     conv1, conv2, fc = found.layers
