@@ -11,6 +11,7 @@ from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
 from sparsity_core.sweep.point import Result
 
 _SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
+_INWARDS = alt.expr("datum.sparsity > 50 ? 'right' : 'left'")  # words stay inside the chart
 _COLUMNS = 2  # of the legend: as many as a narrow screen can show
 _WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a word
 
@@ -77,7 +78,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
         .mark_area(opacity=0.18, color=GREY)
         .encode(_x(), alt.Y("low:Q"), alt.Y2("high:Q"))
     )
-    height = 370 + 20 * math.ceil(len(layers) / _COLUMNS)
+    height = 390 + 30 * math.ceil(len(layers) / _COLUMNS)
     odd = _odd(measured[measured["layer"] == selected])
     return alt.layer(band, _dense(measured), lines, points, odd).properties(height=height)
 
@@ -87,23 +88,26 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     measured = _averaged(table[table["value"].notna()], ["way", "scorer", "structure"])
     scorers = list(dict.fromkeys(table["scorer"]))
     structures = list(dict.fromkeys(table["structure"]))
+    several = len(structures) > 1
+    across = "vertical" if several else "horizontal"  # two legends stand side by side
+    legend = alt.Legend(orient="bottom", direction=across, symbolSize=90, symbolOpacity=1)
     colour = alt.Color(
         "scorer:N",
         sort=scorers,
         scale=alt.Scale(domain=scorers, range=colours(len(scorers))),
-        legend=alt.Legend(orient="bottom", symbolSize=90, symbolOpacity=1),
+        legend=legend,
     )
     shape = alt.Shape(
         "scorer:N",
         sort=scorers,
         scale=alt.Scale(domain=scorers, range=shapes(len(scorers))),
-        legend=alt.Legend(orient="bottom", symbolSize=90, symbolOpacity=1),
+        legend=legend,
     )
     dash = alt.StrokeDash(
         "structure:N",
         sort=structures,
         scale=alt.Scale(domain=structures, range=dashes(len(structures))),
-        legend=alt.Legend(orient="bottom", symbolSize=400) if len(structures) > 1 else None,
+        legend=alt.Legend(orient="bottom", direction=across, symbolSize=400) if several else None,
     )
     base = alt.Chart(measured).encode(_x(), _y(metric, measured), colour, alt.Detail("way:N"))
     band = base.mark_area(opacity=0.12).encode(alt.Y("low:Q"), alt.Y2("high:Q"))
@@ -119,15 +123,16 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
     worded = cells["sparsity"].nunique() <= _WORDED
     cells["text"] = [_word(row) if worded else _sign(row) for row in cells.itertuples()]
     cells["level"] = cells["sparsity"].map("{:g} %".format)
+    levels = list(cells.sort_values("sparsity")["level"].unique())
     limit = max(5.0, float(cells["drop"].max()) if cells["drop"].notna().any() else 5.0)
     # Cividis is dark at its low end: white ink there, black at the bright end, grey on no colour.
     cells["ink"] = ["black" if drop > 0.55 * limit else "white" for drop in cells["drop"]]
     cells.loc[cells["drop"].isna(), "ink"] = GREY
     x = alt.X(
-        "level:O", sort=None, title="sparsity asked of the layer", axis=alt.Axis(labelAngle=0)
+        "level:O", sort=levels, title="sparsity asked of the layer", axis=alt.Axis(labelAngle=0)
     )
-    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT))
-    base = alt.Chart(cells.sort_values("sparsity")).encode(x, y)
+    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT, labelLimit=140))
+    base = alt.Chart(cells).encode(x, y)
     boxes = (
         base.mark_rect(stroke=GREY, strokeWidth=0.5)
         .encode(
@@ -190,7 +195,7 @@ def _odd(table: pd.DataFrame) -> AnyChart:
     """Words beside the points whose number is not to be taken for robustness or for a loss."""
     return (
         alt.Chart(table[table["mark"] != "measured"])
-        .mark_text(dy=-12, color=GREY, fontSize=11)
+        .mark_text(dy=-12, color=GREY, fontSize=11, align=_INWARDS)
         .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
     )
 
@@ -220,10 +225,10 @@ def _dense(table: pd.DataFrame) -> AnyChart:
     rule = alt.Chart(first).mark_rule(color=GREY, strokeDash=[4, 4]).encode(alt.Y("dense_value:Q"))
     name = (
         alt.Chart(first)
-        .mark_text(align="left", dx=4, dy=-7, color=GREY, fontSize=11)
+        .mark_text(align="right", dx=-4, dy=-7, color=GREY, fontSize=11)
         .encode(
             alt.Y("dense_value:Q"),
-            x=alt.value(0),
+            x=alt.value("width"),
             text=alt.value(f"dense {first['dense_value'].iloc[0]:.1f} %" if len(first) else ""),
         )
     )

@@ -60,8 +60,9 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
     choices = sparsest_within(chosen, allowed / 100, cautious)
     layers = [choice.layer for choice in choices]
     st.dataframe(
-        _answer(choices).style.format(precision=2, na_rep=""),
+        _answer(choices).style.format(precision=2),
         hide_index=True,
+        placeholder="",
         on_select=partial(follow_row, "answer", layers),
         selection_mode="single-row",
         key="answer",
@@ -111,8 +112,9 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
     }
     with st.expander("Numbers of this layer: asked and achieved sparsity side by side"):
         st.dataframe(
-            own[list(columns)].rename(columns=columns).style.format(precision=2, na_rep=""),
+            own[list(columns)].rename(columns=columns).style.format(precision=2),
             hide_index=True,
+            placeholder="",
         )
 
 

@@ -95,13 +95,13 @@ def _choose_recipe() -> Recipe:
         disabled=fixed is not None or kind == "manual",
         help="Share of weights set to zero in the layers that the recipe prunes.",
     )
+    if fixed is not None and kind != "manual":
+        st.caption(f"This structure always removes {fixed:.0%} of the weights.")
     manual = pick_manual(kind == "manual")
     if kind == "manual":
         shares = [share for _, share in manual.layers]
         mean = sum(shares) / len(shares) if shares else 0.0
         return Recipe(mean, scorer, structure, manual)
-    if fixed is not None:
-        st.caption(f"This structure always removes {fixed:.0%} of the weights.")
     return Recipe(
         percent / 100 if fixed is None else fixed, scorer, structure, ALLOCATIONS.make(kind)
     )

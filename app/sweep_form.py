@@ -114,7 +114,8 @@ def dry_look(plan: SweepPlan) -> None:
     title = f"{'1 layer' if one else f'{len(table)} layers'} pruned, one at a time"
     title += f"; {skipped} points will be skipped" if skipped else ""
     with st.expander(title, icon=":material/visibility:"):
-        st.dataframe(pd.DataFrame(table), hide_index=True)
+        look = pd.DataFrame(table)
+        st.dataframe(look.loc[:, (look != "").any()], hide_index=True)
         for note in _notes(plan):
             st.caption(note)
 
