@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -89,7 +89,8 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     scorers = list(dict.fromkeys(table["scorer"]))
     structures = list(dict.fromkeys(table["structure"]))
     several = len(structures) > 1
-    across = "vertical" if several else "horizontal"  # two legends stand side by side
+    # Two legends stand side by side: each goes downwards then, or a narrow screen cuts them.
+    across: Literal["horizontal", "vertical"] = "vertical" if several else "horizontal"
     legend = alt.Legend(orient="bottom", direction=across, symbolSize=90, symbolOpacity=1)
     colour = alt.Color(
         "scorer:N",
