@@ -177,5 +177,5 @@ def _lines(rows: slice, cols: slice, unit: tuple[int, int], shape: Sequence[int]
 
 
 def height(rows: int) -> int:
-    """Pixels for so many rows: squares large enough to tell apart, few enough for one screen."""
-    return max(160, min(600, 12 * rows + 100))
+    """Pixels for so many rows with axes and legend: rows can be told apart, one screen holds it."""
+    return max(220, min(640, 16 * rows + 150))

@@ -15,7 +15,8 @@ _MORE = ("skipped", "collapsed", "nan", "failed")
 
 def choose_runs(runs: Sequence[RunInfo]) -> list[RunInfo]:
     """The list of runs with its search, and those that are opened: one to read, two to compare."""
-    if unknown := set(st.query_params.get_all(_OPEN)) - {run.id[:8] for run in runs}:
+    linked = set() if _OPEN in st.session_state else set(st.query_params.get_all(_OPEN))
+    if unknown := linked - {run.id[:8] for run in runs}:
         st.warning(f"The link opens run {', '.join(unknown)}, which this store does not have.")
     words = st.text_input(
         "Search", key="runs-search", bind="query-params", placeholder="model, scorer, state, date"

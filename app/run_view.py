@@ -19,6 +19,8 @@ from sparsity_core.curve import CurvePlan
 from sparsity_core.store import RunInfo, Store
 from sparsity_core.sweep.plan import SweepPlan
 
+DELETED = "run-deleted"  # what to say in the next run of the script
+
 
 def draw_run(store: Store, run: RunInfo) -> None:
     """One run: its points as charts and tables, files, words, and what can be done with it."""
@@ -61,7 +63,7 @@ def draw_delete(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> None:
             key=f"delete {run.id}", icon=":material/delete:",
         ):  # fmt: skip
             went = store.delete_run(run.id)
-            st.toast(f"Run {run.id[:8]} and {went} points are deleted.")
+            st.session_state[DELETED] = f"Run {run.id[:8]} and {went} points are deleted."
             st.rerun()
 
 

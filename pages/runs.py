@@ -5,13 +5,15 @@ import streamlit as st
 from app import cache
 from app.run_compare import draw_two
 from app.run_list import choose_runs, draw_running
-from app.run_view import draw_delete, draw_run
+from app.run_view import DELETED, draw_delete, draw_run
 from sparsity_core.errors import SparsityError
 
 st.title("Runs")
 try:
     store = cache.store()
     st.caption(f"Every sweep and curve that was started with the store `{store.path}`.")
+    if said := st.session_state.pop(DELETED, None):
+        st.success(said)
     draw_running()
     runs = store.runs()
     if not runs:

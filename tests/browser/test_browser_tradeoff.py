@@ -1,0 +1,87 @@
+"""Whole-model curves in a real browser: run, watch, cancel, switch the axis, take along."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import WAIT, App, settle
+
+LINK = "tradeoff?model=digits-mlp&curve-levels=50&curve-levels=90&curve-random=true"
+SLOW = "tradeoff?model=digits-resnet&curve-epochs=30"
+CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
+
+
+def open_page(page: Page, app: App, link: str = LINK) -> None:
+    page.goto(f"{app.url}/{link}")
+    settle(page)
+
+
+@pytest.fixture(scope="module")
+def curved(app: App, chromium: Browser) -> App:
+    """The server with a small comparison stored."""
+    tab = chromium.new_page()
+    tab.set_default_timeout(WAIT)
+    open_page(tab, app)
+    tab.get_by_role("button", name=re.compile("Run 4 new points")).click()
+    expect(tab.get_by_text("All 4 points are stored")).to_be_visible(timeout=120_000)
+    tab.close()
+    return app
+
+
+def test_what_is_stored_is_drawn_at_once_and_nothing_is_offered(curved: App, page: Page) -> None:
+    open_page(page, curved)
+    expect(page.locator(CHART)).to_be_visible()
+    expect(page.get_by_role("button", name="All 4 points are stored")).to_be_disabled()
+    expect(page.get_by_text("Multiply-adds are a count, not a speed")).to_be_visible()
+
+
+def test_the_axis_is_switched_and_is_in_the_link(curved: App, page: Page) -> None:
+    open_page(page, curved)
+    before = page.locator(CHART).screenshot()
+    page.get_by_test_id("stButtonGroup").get_by_text("Compression", exact=True).click()
+    page.wait_for_url(re.compile("curve-axis=Compression"))
+    settle(page)
+    page.wait_for_timeout(1000)
+    assert page.locator(CHART).screenshot() != before
+    page.reload()
+    settle(page)
+    chosen = page.locator('[data-testid="stButtonGroup"] [aria-checked="true"]')
+    expect(chosen).to_have_text("Compression")
+
+
+def test_a_choice_goes_into_the_link_and_comes_back_from_it(app: App, page: Page) -> None:
+    open_page(page, app, "tradeoff?model=digits-mlp")
+    page.get_by_text("All combinations", exact=True).click()
+    page.wait_for_url(re.compile("curve-crossed=true"))
+    page.reload()
+    settle(page)
+    expect(page.get_by_role("checkbox", name=re.compile("All combinations"))).to_be_checked()
+
+
+def test_a_long_comparison_is_stopped_and_the_rest_is_offered(app: App, page: Page) -> None:
+    open_page(page, app, SLOW)
+    page.get_by_role("button", name=re.compile("Run 12 new points")).click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible()
+    expect(page.get_by_text(re.compile(r"running: [1-9]\d* of 12 points"))).to_be_visible()
+    cancel.click()
+    expect(page.get_by_text(re.compile("cancelled: "))).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("button", name=re.compile(r"Run \d+ new points"))).to_be_enabled()
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin"), [("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"model")]
+)
+def test_the_chart_and_its_numbers_can_be_taken_along(
+    curved: App, page: Page, tmp_path: Path, kind: str, begin: bytes
+) -> None:
+    open_page(page, curved)
+    page.get_by_role("button", name=re.compile("Export")).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=kind, exact=True).click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.suffix == f".{kind.lower()}"
+    assert file.read_bytes().startswith(begin)
