@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from sparsity_core.status import STATUSES
 from sparsity_core.errors import SparsityError
+from sparsity_core.status import STATUSES
 from sparsity_core.store import RunInfo
 
 # What names a point, apart from the samples it was measured on.
