@@ -164,7 +164,7 @@ _SHARED_TOOLTIP = [
     alt.Tooltip("compression:Q", title="compression (x)", format=".2f"),
     alt.Tooltip("mac_share:Q", title="multiply-adds left (%)", format=".1f"),
     alt.Tooltip("value:Q", title="value (%)", format=".2f"),
-    alt.Tooltip("drop:Q", title="loss (points)", format="+.2f"),
+    alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
 ]
 _MEAN_TOOLTIP = [
     *_SHARED_TOOLTIP,

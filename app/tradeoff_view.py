@@ -129,7 +129,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
         "mac_share": "multiply-adds left (%)",
         "value": f"{metric} (%)",
         "deviation": "std. dev. over seeds",
-        "drop": "loss (points)",
+        "drop": "drop (points)",
         "seeds": "seeds",
     }
     st.subheader("Means over seeds")
@@ -142,7 +142,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
             "sparsity": "asked (%)",
             "achieved_sparsity": "achieved (%)",
             "value": f"{metric} (%)",
-            "drop": "loss (points)",
+            "drop": "drop (points)",
             "drop_low": "95 % from",
             "drop_high": "95 % to",
             "samples": "samples",
@@ -158,7 +158,8 @@ def _draw_trouble(table: pd.DataFrame) -> None:
     if troubled.empty:
         return
     counts = ", ".join(f"{n} {status}" for status, n in troubled["status"].value_counts().items())
-    with st.expander(f"Points without a sound number: {counts} (crosses in the chart)"):
+    drawn = " (crosses in the chart)" if table["value"].notna().any() else ""
+    with st.expander(f"Points without a sound number: {counts}{drawn}"):
         columns = [*STAGES, "finetune_epochs", "sparsity", "seed", "status", "message"]
         st.dataframe(
             _styled(troubled, dict(zip(columns, columns, strict=True)) | {"sparsity": "asked (%)"}),
