@@ -12,6 +12,7 @@ import streamlit as st
 import torch
 
 from sparsity_core.cost import Cost, cost
+from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.jobs import JobQueue
@@ -121,12 +122,17 @@ def facts(name: str) -> Facts:
     return _facts(name, task(name).model_digest)
 
 
+def spread(split: Split, count: int) -> Split:
+    """So many samples evenly spaced over a split: the first ones are often all of one class."""
+    return split.take(torch.linspace(0, len(split) - 1, min(count, len(split))).long())
+
+
 @st.cache_data(show_spinner=False, max_entries=8)
-def predictions(name: str, model_digest: str, split: str, count: int) -> list[int]:  # noqa: ARG001
-    """The classes that a model gives to the first samples of a split."""
+def predictions(name: str, model_digest: str, count: int) -> list[int]:  # noqa: ARG001
+    """The classes that a model gives to so many spread samples of the test split."""
     loaded = task(name)
     with torch.no_grad():
-        outputs = loaded.model(loaded.split(split).take(count).inputs)
+        outputs = loaded.model(spread(loaded.test, count).inputs)
     return [int(i) for i in outputs.argmax(-1)]
 
 

@@ -45,20 +45,23 @@ def draw_card(task: Task) -> None:
 
 
 def draw_samples(task: Task) -> None:
-    """The first test inputs with what the model says; a wrong answer says so in words."""
-    first = task.test.take(_SAMPLES)
-    answers = cache.predictions(task.name, task.model_digest, "test", _SAMPLES)
-    names = task.classes or [str(i) for i in range(max(*answers, *first.targets.tolist()) + 1)]
-    pictures = [_picture(image.numpy()) for image in first.inputs]
+    """Some test inputs with what the model says; a wrong answer says so in words."""
+    shown = cache.spread(task.test, _SAMPLES)
+    answers = cache.predictions(task.name, task.model_digest, _SAMPLES)
+    names = task.classes or [str(i) for i in range(max(*answers, *shown.targets.tolist()) + 1)]
     captions = [
         names[answer] if answer == target else f"{names[answer]}, is {names[target]}"
-        for answer, target in zip(answers, first.targets.tolist(), strict=True)
+        for answer, target in zip(answers, shown.targets.tolist(), strict=True)
     ]
-    wrong = sum(a != t for a, t in zip(answers, first.targets.tolist(), strict=True))
+    wrong = sum(a != t for a, t in zip(answers, shown.targets.tolist(), strict=True))
     st.caption(
-        f"The first {len(first)} test inputs and what the model takes them for; {wrong} wrong."
+        f"{len(shown)} of {len(task.test):,} test inputs, evenly spaced, and what the model takes "
+        f"them for; {wrong} wrong."
     )
-    st.image(pictures, captions, width=72)
+    if shown.inputs.dim() == 4:
+        st.image([_picture(image.numpy()) for image in shown.inputs], captions, width=72)
+    else:  # no picture can be made of them
+        st.dataframe(pd.DataFrame({"answer, and what it is when wrong": captions}).T)
 
 
 def draw_layers(task: Task, structure: Structure) -> None:

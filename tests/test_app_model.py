@@ -15,6 +15,7 @@ from app import cache, export
 from app.model_charts import weight_histogram
 from app.model_view import _picture
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
+from sparsity_core.data import Split
 from sparsity_core.plans import row_from_dict
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from tests.app_session import open_page, own_store, texts
@@ -44,8 +45,9 @@ def test_a_wrong_answer_is_marked_in_words(own_store):
     app = open_page("model")
     task = load_task("digits-lenet")
     with torch.no_grad():
-        answers = task.model(task.test.inputs[:24]).argmax(1)
-    targets = task.test.targets[:24]
+        all_answers = task.model(task.test.inputs).argmax(1)
+    places = np.linspace(0, len(task.test) - 1, 24).astype(int)
+    answers, targets = all_answers[places], task.test.targets[places]
     wrong = (answers != targets).nonzero().flatten().tolist()
     assert f"{len(wrong)} wrong" in texts(app)
     captions = [image.caption for image in app.get("image")[0].proto.imgs]
@@ -88,9 +90,10 @@ class Tied(nn.Module):
 @pytest.fixture
 def tied(monkeypatch):
     digits = load_task("digits-mlp")
+    flat = Split(digits.test.inputs.flatten(1), digits.test.targets, "test")
 
     def load(seed: int) -> Task:
-        return replace(digits, name="tied", model=Tied().eval(), card=None)
+        return replace(digits, name="tied", model=Tied().eval(), card=None, test=flat)
 
     entry = CatalogEntry("tied", "Shared weights", load, lambda: None, lambda: None)
     monkeypatch.setattr(cache, "catalog", lambda: {"tied": entry})
@@ -105,10 +108,12 @@ def tied(monkeypatch):
 def test_tied_and_unused_layers_are_noted_and_a_missing_card_is_said(own_store, tied):
     app = open_page("model")
     assert not app.exception
-    layers = app.dataframe[0].value.set_index("layer")
+    layers = _layers(app)
     assert layers.loc["first.weight", "note"] == "shared with second.weight; used 2 times"
     assert layers.loc["unused.weight", "note"] == "never used in the forward pass"
     assert "without a card" in texts(app)
+    assert not app.get("image")  # its inputs are no pictures
+    assert any("answer" in str(frame.value.index) for frame in app.dataframe)
 
 
 def test_a_model_without_data_is_listed_and_says_what_to_do(own_store, monkeypatch):
@@ -120,6 +125,10 @@ def test_a_model_without_data_is_listed_and_says_what_to_do(own_store, monkeypat
     assert any("mnist-lenet5" in warning.value for warning in app.warning)
     present = open_page("model")
     assert any("Data absent here" in text and "mnist-lenet5" in text for text in _captions(present))
+
+
+def _layers(app):
+    return next(d.value for d in app.dataframe if "layer" in d.value).set_index("layer")
 
 
 def _captions(app):
