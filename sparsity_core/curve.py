@@ -177,7 +177,8 @@ class CurvePlan(Planned):
         return replace(
             self.unmeasured(point, "collapsed" if emptied else "ok", "; ".join(notes)),
             achieved_sparsity=spent.sparsity,
-            compression=spent.compression,
+            # Infinity is no number: a model without any parameter left has no ratio.
+            compression=spent.compression if spent.nonzeros else None,
             mac_share=spent.effective_macs / spent.macs,
             **asdict(compare(bench.dense, pruned)),
         )

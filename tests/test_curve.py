@@ -15,6 +15,7 @@ from sparsity_core.recipe import Recipe, Training
 from sparsity_core.rounds import run
 from sparsity_core.schedules import SCHEDULES, Cubic, Geometric
 from sparsity_core.scorers import Random, Taylor
+from sparsity_core.store import Store
 from sparsity_core.structures import NofM, OutChannel
 from sparsity_core.task import load_task
 from sparsity_core.train import evaluate
@@ -97,6 +98,17 @@ def test_statuses_of_a_curve(task):
         assert row.status == status, row
         assert row.message
         assert (row.value is None) == (status in ("skipped", "failed"))
+
+
+def test_a_model_without_a_parameter_left_is_stored_too(task, tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False)).eval()
+    bare = dataclasses.replace(task, model=model)
+    plan = plan_curve(bare, recipes=[Recipe()], sparsities=[1.0])
+    (row,) = plan.run(bare, plan.points())
+    assert (row.status, row.compression) == ("collapsed", None)
+    Store(tmp_path).add("curve", [row])
+    assert Store(tmp_path).rows(plan) == [row]
 
 
 def test_plans_and_rows_are_plain_data(task):
