@@ -172,7 +172,7 @@ def _note(facts: cache.Facts, name: str, structure: Structure) -> str:
         notes.append("never used in the forward pass")
     elif uses > 1:
         notes.append(f"used {uses} times")
-    if reason := structure.fits(layer.shape, layer.groups):
+    if reason := structure.of(layer).fits(layer.shape, layer.groups):
         notes.append(f"{STRUCTURES.label(structure)}: {reason}")
     return "; ".join(notes)
 

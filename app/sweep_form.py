@@ -142,7 +142,7 @@ def _seconds_a_point(plan: SweepPlan, store: Store) -> float:
 def _refusal(plan: SweepPlan, name: str, structure: Structure) -> str:
     facts = cache.facts(plan.model)
     layer = facts.layers[name]
-    if reason := structure.fits(layer.shape, layer.groups):
+    if reason := structure.of(layer).fits(layer.shape, layer.groups):
         return reason
     return "" if facts.uses[name] else "is never used in the forward pass"
 

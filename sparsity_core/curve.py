@@ -12,6 +12,7 @@ from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import device_label, versions
 from sparsity_core.recipe import Recipe
+from sparsity_core.repairs import REPAIRS
 from sparsity_core.rounds import run
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
@@ -33,6 +34,7 @@ class CurveResult:
     structure: str
     allocation: str
     schedule: str
+    repair: str  # steps joined by " + "; empty = none
     finetune_epochs: int  # after each round; 0 = as pruned
     sparsity: float  # as asked of the layers that the recipe prunes
     achieved_sparsity: float | None  # share of zeros among all prunable weights
@@ -92,8 +94,9 @@ class CurvePlan(Planned):
 
     def points(self) -> list[CurvePoint]:
         """All points, recipe by recipe."""
+        where = digest_of(asdict(self.setting))
         return [
-            CurvePoint(recipe.at(sparsity), seed, self._id(recipe.at(sparsity), seed))
+            CurvePoint(recipe.at(sparsity), seed, self._id(where, recipe.at(sparsity), seed))
             for recipe, sparsity, seed in product(self.recipes, self.sparsities, self.seeds)
         ]
 
@@ -117,10 +120,11 @@ class CurvePlan(Planned):
         recipe = point.recipe
         return CurveResult(
             model=self.model,
-            scorer=SCORERS.label(recipe.scorer),
+            scorer=SCORERS.label(recipe.scorer) + (", shuffled" if recipe.shuffled else ""),
             structure=STRUCTURES.label(recipe.structure),
             allocation=ALLOCATIONS.label(recipe.allocation),
-            schedule=SCHEDULES.label(recipe.schedule),
+            schedule=SCHEDULES.label(recipe.schedule) + ("" if recipe.rescore else ", scored once"),
+            repair=" + ".join(map(REPAIRS.label, recipe.repair)),
             finetune_epochs=recipe.training.epochs if recipe.training else 0,
             sparsity=recipe.sparsity,
             metric=self.setting.metric,
@@ -174,6 +178,7 @@ class CurvePlan(Planned):
         emptied = last.pruning.emptied
         notes = [f"no weight left in {', '.join(emptied)}"] if emptied else []
         notes += [f"{name} stays dense: {why}" for name, why in last.pruning.skipped.items()]
+        notes += [f"{name} is not repaired: {why}" for name, why in last.unrepaired.items()]
         return replace(
             self.unmeasured(point, "collapsed" if emptied else "ok", "; ".join(notes)),
             achieved_sparsity=spent.sparsity,
@@ -183,14 +188,9 @@ class CurvePlan(Planned):
             **asdict(compare(bench.dense, pruned)),
         )
 
-    def _id(self, recipe: Recipe, seed: int) -> str:
+    def _id(self, where: str, recipe: Recipe, seed: int) -> str:
         return digest_of(
-            {
-                "kind": self.kind,
-                "setting": asdict(self.setting),
-                "recipe": recipe.to_dict(),
-                "seed": seed,
-            }
+            {"kind": self.kind, "setting": where, "recipe": recipe.identity(), "seed": seed}
         )
 
 

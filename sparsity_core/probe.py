@@ -1,6 +1,7 @@
 """A model seen through a few batches: gradients and input norms, each measured once."""
 
 import copy
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
@@ -132,6 +133,17 @@ class Probe:
             count[use.name] += 1
 
         self._forward(add, self.batches[:1])
+        return count
+
+    @cached_property
+    def macs(self) -> dict[str, int]:
+        """Multiply-adds of each layer for one sample."""
+        count = dict.fromkeys(self.layers, 0)
+
+        def add(use: Use) -> None:
+            count[use.name] += use.output.numel() * math.prod(self.layers[use.name].shape[1:])
+
+        self._forward(add, [(self.first_input, self.batches[0][1][:1])])
         return count
 
     def _over_batches(self, measure: Callable[[Batch, dict[str, Tensor]], list[Tensor]]) -> Weights:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from sparsity_core.allocations import Layer
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Probe
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Scorer
-from sparsity_core.structures import Structure
+from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.weights import (
     Masks,
     Prunable,
@@ -45,42 +46,55 @@ class Pruning:
         return [name for name in self.sparsities if not self.masks[name].any()]
 
 
-def prune(probe: Probe, recipe: Recipe, sparsity: float | None = None) -> Pruning:
+def prune(
+    probe: Probe, recipe: Recipe, sparsity: float | None = None, scores: Scores | None = None
+) -> Pruning:
     """Masks for every layer that the recipe's structure fits, at the recipe's or a given sparsity.
 
     The target counts the weights of those layers. Weights that the probe's masks already removed
     stay removed and count towards it. Layers that do not fit are left dense and named in `skipped`.
-    Raises SparsityError when no layer is left or a layer cannot have its sparsity, NonFiniteError
-    for weights or scores that are NaN or infinite.
+    `scores` of an earlier round are taken instead of new ones. Raises SparsityError when no layer
+    is left or a layer cannot have its sparsity, NonFiniteError for weights or scores that are NaN
+    or infinite.
     """
     target = check_sparsity(recipe.sparsity if sparsity is None else sparsity)
-    skipped = refusals(probe, recipe.structure) | dict.fromkeys(
+    skipped = refusals(probe, recipe.scorer, recipe.structure) | dict.fromkeys(
         canonical_names(probe.model, recipe.skip), "left out by the recipe"
     )
     names = [name for name in probe.layers if name not in skipped]
     if not names:
         first = next(iter(skipped.items()))
         raise SparsityError(f"no layer can be pruned: {first[0]} {first[1]}")
-    scores = checked_scores(probe, recipe.scorer, names)
+    if scores is None:
+        scores = checked_scores(probe, recipe.scorer, names)
     units = {n: unit_scores(probe, n, scores[n], recipe.scorer, recipe.structure) for n in names}
-    layers = {name: Layer(probe.layers[name].shape, units[name]) for name in names}
+    macs = probe.macs if recipe.allocation.budget == "macs" else dict.fromkeys(names, 0)
+    layers = {name: Layer(probe.layers[name].shape, units[name], macs[name]) for name in names}
     sparsities = recipe.allocation.sparsities(layers, target)
     masks: Masks = {}
     for name, layer_sparsity in sparsities.items():
         if reason := recipe.structure.refuses(layer_sparsity):
             own = ", or the allocation uniform" if layer_sparsity != target else ""
             raise SparsityError(f"{name}: {reason}{own}")
-        masks |= masks_from_units(probe.layers[name], units[name], recipe.structure, layer_sparsity)
+        places = _shuffled(probe, name, units[name]) if recipe.shuffled else units[name]
+        masks |= masks_from_units(probe.layers[name], places, recipe.structure, layer_sparsity)
     kept_before = {name: mask for name, mask in probe.masks.items() if name not in masks}
     merged = {name: mask & probe.masks.get(name, mask) for name, mask in masks.items()}
     return Pruning(scores, units, sparsities, kept_before | merged, skipped)
 
 
-def refusals(probe: Probe, structure: Structure) -> dict[str, str]:
-    """The layers that a structure cannot have, or that the forward pass never uses -> why."""
-    found = {}
+def refusals(probe: Probe, scorer: Scorer, structure: Structure) -> dict[str, str]:
+    """The layers that structure or scorer cannot have, or that are never used -> why."""
+    if scorer.ranks == "outputs" and not structure.removes_outputs:
+        why = (
+            f"has one score an output from {SCORERS.label(scorer)}, which cannot say which weights "
+            f"{STRUCTURES.label(structure)} should keep; choose out-channel or another scorer"
+        )
+        return dict.fromkeys(probe.layers, why)
+    found = dict(probe.once(("refusals", scorer), lambda: scorer.refuses(probe)))
     for name, layer in probe.layers.items():
-        if reason := structure.fits(layer.shape, layer.groups):
+        reason = structure.of(layer).fits(layer.shape, layer.groups)
+        if reason is not None:
             found[name] = f"{reason}; skip this layer or choose another structure"
         elif probe.batches and not probe.uses[name]:
             found[name] = "is never used in the forward pass, so pruning it changes nothing"
@@ -102,13 +116,14 @@ def unit_scores(
     probe: Probe, name: str, scores: Tensor, scorer: Scorer, structure: Structure
 ) -> Tensor:
     """Scores of a layer's units, comparable with each other; -inf where nothing is alive."""
+    mean = structure.of(probe.layers[name]).units
     if scorer.comparable_within == "row" and structure.within_row:
         scores = _rank_within_rows(scores)
     alive = probe.masks.get(name)
     if alive is None:
-        return structure.units(scores)
-    units = structure.units(scores.masked_fill(~alive, 0))
-    return units.masked_fill(structure.units(alive.float()) == 0, -torch.inf)
+        return scorer.pool(scores, mean)
+    units = scorer.pool(scores.masked_fill(~alive, 0), mean)
+    return units.masked_fill(mean(alive.float()) == 0, -torch.inf)
 
 
 def masks_from_units(
@@ -116,9 +131,19 @@ def masks_from_units(
 ) -> Masks:
     """The layer's mask, and those of the biases whose outputs go."""
     chosen = structure.choose(units, sparsity)
-    mask = structure.expand(chosen, layer.shape)
+    mask = structure.of(layer).expand(chosen, layer.shape)
     biases = layer.biases if structure.removes_outputs else ()
     return {layer.name: mask} | {bias: mask.flatten(1).any(1) for bias in biases}
+
+
+def _shuffled(probe: Probe, name: str, units: Tensor) -> Tensor:
+    """The scores of a layer's living units, dealt out among them by the probe's seed."""
+    seed = int(digest_of([probe.seed, name, "shuffled"])[:12], 16)
+    alive = (~units.isneginf()).reshape(-1).nonzero()[:, 0]
+    order = torch.randperm(len(alive), generator=torch.Generator().manual_seed(seed))
+    dealt = units.reshape(-1).clone()
+    dealt[alive] = dealt[alive[order.to(alive.device)]]
+    return dealt.reshape(units.shape)
 
 
 def _rank_within_rows(scores: Tensor) -> Tensor:

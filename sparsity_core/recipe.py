@@ -9,6 +9,8 @@ import yaml
 from sparsity_core.allocations import ALLOCATIONS, Allocation, Uniform
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.registry import Registry
+from sparsity_core.repairs import REPAIRS, Repair
 from sparsity_core.schedules import SCHEDULES, OneShot, Schedule
 from sparsity_core.scorers import SCORERS, Magnitude, Scorer
 from sparsity_core.structures import STRUCTURES, Structure, Unstructured
@@ -62,11 +64,15 @@ class Recipe:
     allocation: Allocation = field(default_factory=Uniform)
     schedule: Schedule = field(default_factory=OneShot)
     skip: tuple[str, ...] = ()
-    training: Training | None = None  # fine-tuning after each round
+    rescore: bool = True  # score the masked model anew in each round, or the dense one once
+    shuffled: bool = False  # a control: as many as the scorer says in each layer, anywhere in it
+    repair: tuple[Repair, ...] = ()  # one after the other, after each round
+    training: Training | None = None  # fine-tuning after each round, and after its repair
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sparsity", check_sparsity(self.sparsity))
         object.__setattr__(self, "skip", tuple(self.skip))
+        object.__setattr__(self, "repair", tuple(self.repair))
 
     def at(self, sparsity: float) -> "Recipe":
         """The same recipe with another sparsity."""
@@ -75,7 +81,22 @@ class Recipe:
     @property
     def digest(self) -> str:
         """A name that equal recipes share."""
-        return digest_of(self.to_dict())
+        return digest_of(self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """What digests are made of: the sparsity, and every choice that is not at its default."""
+        usual, plain = _USUAL.to_dict(), self.to_dict()
+        plain |= {stage: registry.identity(getattr(self, stage)) for stage, registry in _STAGES}
+        plain["repair"] = [REPAIRS.identity(repair) for repair in self.repair]
+        if self.training:
+            usual_training = asdict(Training())
+            plain["training"] = {
+                name: value
+                for name, value in plain["training"].items()
+                if value != usual_training[name]
+            }
+        usual["sparsity"] = None
+        return {name: value for name, value in plain.items() if value != usual[name]}
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data; `from_dict` reads it back."""
@@ -86,6 +107,9 @@ class Recipe:
             "allocation": ALLOCATIONS.to_dict(self.allocation),
             "schedule": SCHEDULES.to_dict(self.schedule),
             "skip": list(self.skip),
+            "rescore": self.rescore,
+            "shuffled": self.shuffled,
+            "repair": [REPAIRS.to_dict(repair) for repair in self.repair],
             "training": asdict(self.training) if self.training else None,
         }
 
@@ -97,6 +121,7 @@ class Recipe:
             "structure": STRUCTURES.from_dict,
             "allocation": ALLOCATIONS.from_dict,
             "schedule": SCHEDULES.from_dict,
+            "repair": lambda given: tuple(map(REPAIRS.from_dict, given)),
             "training": _training_from_dict,
         }
         for name in data:
@@ -118,6 +143,15 @@ class Recipe:
         if not isinstance(data, dict):
             raise SparsityError("not a recipe: the YAML text must be a mapping of names to choices")
         return cls.from_dict(data)
+
+
+_STAGES: tuple[tuple[str, Registry[Any]], ...] = (
+    ("scorer", SCORERS),
+    ("structure", STRUCTURES),
+    ("allocation", ALLOCATIONS),
+    ("schedule", SCHEDULES),
+)
+_USUAL = Recipe()
 
 
 def _training_from_dict(data: Mapping[str, Any] | None) -> Training | None:

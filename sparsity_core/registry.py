@@ -94,6 +94,15 @@ class Registry(Generic[Choice]):
             for field in fields(choice)  # type: ignore[arg-type]
         }
 
+    def identity(self, choice: Choice) -> Options:
+        """What digests are made of: the kind and the options that are not at their default.
+
+        So a new option does not rename the results that were stored before there was one.
+        """
+        usual = self.options_of(self.kind_of(choice))
+        options = self.to_dict(choice).items()
+        return {k: v for k, v in options if k == "kind" or v != usual[k]}
+
     def from_dict(self, data: Mapping[str, Any] | str) -> Choice:
         """The choice that `to_dict` described; a plain text is taken as for `make`."""
         if isinstance(data, str):

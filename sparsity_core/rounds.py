@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -10,12 +10,13 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Probe
 from sparsity_core.prune import Pruning, prune
 from sparsity_core.recipe import Recipe
+from sparsity_core.repairs import REPAIRS, Damage
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.setting import draw_batches
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import Task
 from sparsity_core.train import train_
-from sparsity_core.weights import Masks, mask_
+from sparsity_core.weights import Masks, Scores, mask_
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,8 @@ class Round:
     rounds: int
     sparsity: float  # the round's target
     model: nn.Module
-    pruning: Pruning
+    pruning: Pruning  # its masks are those after repair
+    unrepaired: dict[str, str]  # layers that a repair left as they were -> why
     losses: tuple[float, ...]  # mean training loss of each fine-tuning epoch
 
 
@@ -52,10 +54,19 @@ def run(
     model = copy.deepcopy(task.model).to(device)
     batches = draw_batches(task.train, score_samples, seed, device)
     masks: Masks = {}
+    scores: Scores | None = None
     for number, target in enumerate(targets, start=1):
-        pruning = prune(Probe(model, batches, task.loss, masks, seed), recipe, target)
+        pruning = prune(Probe(model, batches, task.loss, masks, seed), recipe, target, scores)
+        scores = None if recipe.rescore else pruning.scores
+        before = copy.deepcopy(model) if recipe.repair else model
+        mask_(model, pruning.masks)
+        unrepaired: dict[str, str] = {}
+        for repair in recipe.repair:
+            damage = Damage(before, pruning.masks, recipe.structure, batches)
+            masks, failed = repair.repair_(model, damage)
+            pruning = replace(pruning, masks=masks)
+            unrepaired |= {name: f"{REPAIRS.kind_of(repair)} {why}" for name, why in failed.items()}
         masks = pruning.masks
-        mask_(model, masks)
         losses: list[float] = []
         if recipe.training:
             losses = train_(
@@ -67,4 +78,6 @@ def run(
                 seed=seed,
                 device=device,
             )
-        yield Round(number, len(targets), target, copy.deepcopy(model), pruning, tuple(losses))
+        yield Round(
+            number, len(targets), target, copy.deepcopy(model), pruning, unrepaired, tuple(losses)
+        )

@@ -48,6 +48,18 @@ class Geometric:
         return [*(1 - (1 - sparsity) ** (k / self.rounds) for k in steps), sparsity]
 
 
+@SCHEDULES.register("synflow-exponential")
+@dataclass(frozen=True)
+class SynFlowExponential(Geometric):
+    """The geometric schedule in the many rounds that SynFlow takes: kept_k = kept^(k / 100).
+
+    Few rounds, or even steps, empty layers as one shot does. Source: Tanaka et al. 2020, arXiv
+    2006.05467.
+    """
+
+    rounds: int = 100
+
+
 @SCHEDULES.register("cubic")
 @dataclass(frozen=True)
 class Cubic:

@@ -32,6 +32,7 @@ class Prunable:
     groups: int = 1
     aliases: tuple[str, ...] = ()  # other names of the same tensor
     biases: tuple[str, ...] = ()  # one entry an output each
+    heads: int = 0  # of attention, when the rows are queries, keys and values head by head
 
     @property
     def size(self) -> int:
@@ -68,6 +69,7 @@ def prunable(model: nn.Module) -> dict[str, Prunable]:
                 groups,
                 tuple(aliases),
                 tuple(dict.fromkeys(biases)),
+                _heads_of(model, path, attribute),
             )
     order = {name: i for i, (name, _) in enumerate(model.named_parameters())}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
@@ -172,6 +174,20 @@ def _weights_of(module: nn.Module) -> list[tuple[str, str, str, int]]:
         bias = {"in_proj_weight": "in_proj_bias"}
         return [(name, "attention", bias.get(name, ""), 1) for name in _ATTENTION_INPUTS]
     return []
+
+
+def _heads_of(model: nn.Module, path: str, attribute: str) -> int:
+    """Heads whose queries, keys and values, in that order, are the rows of a weight; else 0.
+
+    Known of nn.MultiheadAttention, and of a Linear called `qkv` in a module with `num_heads` or
+    `heads`, as vision transformers are usually written.
+    """
+    parent, _, name = path.rpartition(".")
+    owner = model.get_submodule(path if attribute == "in_proj_weight" else parent)
+    if attribute != "in_proj_weight" and name != "qkv":
+        return 0
+    heads = getattr(owner, "num_heads", getattr(owner, "heads", 0))
+    return heads if isinstance(heads, int) else 0
 
 
 def _names_by_tensor(model: nn.Module) -> dict[tuple[object, ...], list[str]]:

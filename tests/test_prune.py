@@ -16,14 +16,15 @@ from sparsity_core.probe import Probe
 from sparsity_core.prune import prune
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Random, Wanda
-from sparsity_core.structures import STRUCTURES, InChannel, NofM, OutChannel, count_pruned
+from sparsity_core.selection import count_pruned
+from sparsity_core.structures import STRUCTURES, InChannel, NofM, OutChannel
 from sparsity_core.weights import mask_
 
 COMBINATIONS = list(
     itertools.product(
         SCORERS.kinds(),
-        ["unstructured", "out-channel", "in-channel", "2x2", "2:4", "constant-fan-in"],
-        [kind for kind in ALLOCATIONS.kinds() if kind != "manual"],
+        ["unstructured", "out-channel", "in-channel", "kernel", "2x2", "2:4", "constant-fan-in"],
+        [kind for kind in ALLOCATIONS.kinds() if kind not in ("manual", "sensitivity")],
     )
 )
 
@@ -57,6 +58,10 @@ def test_every_combination_meets_its_budget_or_says_why(
     probe = Probe(small_conv, batches)
     if structure == "2:4" and allocation != "uniform":
         with pytest.raises(SparsityError, match=r"2:4 always removes 0\.5|cannot reach"):
+            prune(probe, recipe(scorer, structure, allocation, sparsity=0.5))
+        return
+    if structure == "kernel" and allocation == "uniform-plus":  # here the two convolutions alone
+        with pytest.raises(SparsityError, match=r"keeps a fifth, .* cannot reach"):
             prune(probe, recipe(scorer, structure, allocation, sparsity=0.5))
         return
     before = None

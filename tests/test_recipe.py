@@ -35,7 +35,19 @@ def test_digests_tell_recipes_apart():
 
 def test_the_digest_is_the_same_on_every_machine():
     # A literal: if it changes, every stored result is orphaned. Change it knowingly.
-    assert Recipe(0.5).digest == "4e6266f0635e2077"
+    assert Recipe(0.5).digest == "b270311b778ff8a8"
+
+
+def test_a_default_spelt_out_is_the_same_recipe():
+    spelt = Recipe.from_dict(RECIPE.to_dict() | {"rescore": True, "repair": [], "shuffled": False})
+    assert spelt.digest == RECIPE.digest
+    names = {
+        Recipe(0.5).digest,
+        Recipe(0.5, shuffled=True).digest,
+        Recipe(0.5, rescore=False).digest,
+    }
+    assert len(names) == 3
+    assert RECIPE.identity()["training"] == {"epochs": 2, "optimizer": "adam"}
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparsity_core.probe import Probe
-from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
 
 
 @SCORERS.register("wanda")
 @dataclass(frozen=True)
-class Wanda:
+class Wanda(Scorer):
     """Weight times the norm of its input over all samples and positions: |w_ij| * ||x_j||_2.
 
     Compared within each output row, so every row loses the same share. The norms are those of the
@@ -18,7 +18,6 @@ class Wanda:
     """
 
     comparable_within: ClassVar[Literal["model", "row"]] = "row"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """|w_ij| * ||x_j||_2; zero for a layer that is never called."""

@@ -1,26 +1,22 @@
 """Scores from the curvature of the loss at the weights."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Probe
-from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
 
 
 @SCORERS.register("fisher")
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(Scorer):
     """Second-order change of the loss by the diagonal empirical Fisher: w^2 / 2 * mean(g_n^2).
 
     g_n is the gradient of one sample's loss. Source: Theis et al. 2018, arXiv 1801.05787.
     """
-
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """w^2 / 2 * mean over samples of (dL_n/dw)^2."""
@@ -30,7 +26,7 @@ class Fisher:
 
 @SCORERS.register("obd")
 @dataclass(frozen=True)
-class OBD:
+class OBD(Scorer):
     """Optimal brain damage: w^2 / 2 * H_ii, the diagonal estimated by `draws` random signs.
 
     Hutchinson: H_ii = E[v_i (H v)_i] with v of +1 and -1. Exact for a diagonal Hessian, noisy
@@ -38,8 +34,6 @@ class OBD:
     et al. 1990, whose recursion for the diagonal this replaces.
     """
 
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
     draws: int = 16
 
     def __post_init__(self) -> None:
@@ -62,7 +56,7 @@ class OBD:
 
 @SCORERS.register("grasp")
 @dataclass(frozen=True)
-class Grasp:
+class Grasp(Scorer):
     """Gradient signal preservation: w * (H g), g the gradient, both of the loss of outputs / T.
 
     Keeps what raises the norm of the gradient after pruning; meant for a model at initialisation.
@@ -70,8 +64,6 @@ class Grasp:
     which removes the largest of -w * (H g).
     """
 
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
     temperature: float = 200.0
 
     def __post_init__(self) -> None:

@@ -2,18 +2,17 @@
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 
 from sparsity_core.probe import Probe
-from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
 
 
 @SCORERS.register("synflow")
 @dataclass(frozen=True)
-class SynFlow:
+class SynFlow(Scorer):
     """Synaptic flow: |w| * dR/d|w|, R the sum of outputs for ones, all weights positive.
 
     Needs no labels and no pixels, only the shape of an input. Meant for many geometric rounds (the
@@ -21,9 +20,6 @@ class SynFlow:
     float64, since R overflows float32 in deep networks. Source: Tanaka et al. 2020, arXiv
     2006.05467.
     """
-
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """|w| * dR/d|w|, float64; zero for pruned weights and for layers never called."""

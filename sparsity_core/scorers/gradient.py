@@ -1,25 +1,21 @@
 """Scores from the gradient of the loss at the weights."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Probe
-from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
 
 
 @SCORERS.register("taylor")
 @dataclass(frozen=True)
-class Taylor:
+class Taylor(Scorer):
     """First-order change of the loss when the weight goes: |w * dL/dw|.
 
     The gradient is that of the mean loss over the probe's samples. Source: Molchanov et al. 2019,
     arXiv 1906.10771, in the form without the square (the same order).
     """
-
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """|w * dL/dw|."""
@@ -29,11 +25,8 @@ class Taylor:
 
 @SCORERS.register("gradient")
 @dataclass(frozen=True)
-class Gradient:
+class Gradient(Scorer):
     """The size of the gradient, |dL/dw|: what RigL grows by; of pruned weights too."""
-
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """|dL/dw|."""
@@ -42,15 +35,12 @@ class Gradient:
 
 @SCORERS.register("snip")
 @dataclass(frozen=True)
-class Snip:
+class Snip(Scorer):
     """Connection sensitivity: |w * dL/dw| as a share of its sum over all layers.
 
     Meant for a model at initialisation; the probe's samples are its one mini-batch. On the same
     samples it ranks as `taylor` does. Source: Lee et al. 2019, arXiv 1810.02340.
     """
-
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
-    needs_data: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> Scores:
         """|w * dL/dw| / sum of |w * dL/dw|; all scores together add up to one."""

@@ -1,22 +1,21 @@
 """Scores from the weights alone."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 
 from sparsity_core.digest import digest_of
 from sparsity_core.probe import Probe
-from sparsity_core.scorers.scorer import SCORERS
+from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
 
 
 @SCORERS.register("magnitude")
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Scorer):
     """The weight's size, |w| (Han et al. 2015, arXiv 1506.02626)."""
 
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
     needs_data: ClassVar[bool] = False
 
     def score(self, probe: Probe) -> Scores:
@@ -26,10 +25,9 @@ class Magnitude:
 
 @SCORERS.register("random")
 @dataclass(frozen=True)
-class Random:
+class Random(Scorer):
     """Uniform noise from the probe's seed: the control that every other scorer has to beat."""
 
-    comparable_within: ClassVar[Literal["model", "row"]] = "model"
     needs_data: ClassVar[bool] = False
 
     def score(self, probe: Probe) -> Scores:

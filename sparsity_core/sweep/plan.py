@@ -44,8 +44,9 @@ class SweepPlan(Planned):
 
     def points(self) -> list[SweepPoint]:
         """All points; those that share a scoring stand together."""
+        where = digest_of(asdict(self.setting))
         return [
-            SweepPoint(layer, scorer, structure, sparsity, seed, self._id(*key))
+            SweepPoint(layer, scorer, structure, sparsity, seed, self._id(where, *key))
             for key in product(
                 self.seeds, self.scorers, self.structures, self.layers, self.sparsities
             )
@@ -94,15 +95,21 @@ class SweepPlan(Planned):
         )
 
     def _id(
-        self, seed: int, scorer: Scorer, structure: Structure, layer: str, sparsity: float
+        self,
+        where: str,
+        seed: int,
+        scorer: Scorer,
+        structure: Structure,
+        layer: str,
+        sparsity: float,
     ) -> str:
         return digest_of(
             {
                 "kind": self.kind,
-                "setting": asdict(self.setting),
+                "setting": where,
                 "layer": layer,
-                "scorer": SCORERS.to_dict(scorer),
-                "structure": STRUCTURES.to_dict(structure),
+                "scorer": SCORERS.identity(scorer),
+                "structure": STRUCTURES.identity(structure),
                 "sparsity": sparsity,
                 "seed": seed,
                 "engine": self.engine,

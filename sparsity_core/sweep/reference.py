@@ -29,7 +29,9 @@ def _measure_one(bench: Workbench, point: SweepPoint) -> Result:
     structure = point.structure
     probe = bench.probe(point.seed)
     layer = probe.layers[point.layer]
-    reason = refusals(probe, structure).get(point.layer) or structure.refuses(point.sparsity)
+    reason = refusals(probe, point.scorer, structure).get(point.layer) or structure.refuses(
+        point.sparsity
+    )
     if reason:
         return unmeasured(bench.setting, point, ENGINE, "skipped", f"{point.layer}: {reason}")
     scores = checked_scores(probe, point.scorer, [point.layer])[point.layer]
