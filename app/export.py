@@ -37,6 +37,18 @@ def show(
             on_select(st.session_state[key]["selection"])
 
     st.altair_chart(chart, width="stretch", on_select=hand_over if on_select else "ignore", key=key)
+    offer(chart, table, name, command=command, python=python)
+
+
+def offer(
+    chart: AnyChart,
+    table: pd.DataFrame,
+    name: str,
+    *,
+    command: str | None = None,
+    python: str | None = None,
+) -> None:
+    """The export row alone, for what is on screen in another form than on paper."""
     with st.popover("Export", icon=":material/download:", key=f"export {name}"):
         png, svg, csv = st.columns(3)
         with png:

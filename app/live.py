@@ -54,14 +54,12 @@ def _mention(job_id: str) -> None:
         )
 
 
-def start_button(plan: Plan, new: int, label: str) -> None:
-    """The button that submits a plan; the only thing on a page that starts computing."""
+def start_button(plan: Plan, new: int, label: str, key: str = "start") -> None:
+    """The button that submits a plan; only such a button starts a job on a page."""
     view = view_of(plan)
     if view is not None and view.active:
         return
-    if st.button(
-        label, type="primary", disabled=not new, key="start", icon=":material/play_arrow:"
-    ):
+    if st.button(label, type="primary", disabled=not new, key=key, icon=":material/play_arrow:"):
         try:
             cache.queue().submit(plan, retry_failed=True)
         except SparsityError as error:
