@@ -1,6 +1,9 @@
 """Scores from the gradient of the loss at the weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Probe
@@ -13,14 +16,23 @@ from sparsity_core.weights import Scores
 class Taylor(Scorer):
     """First-order change of the loss when the weight goes: |w * dL/dw|.
 
-    The gradient is that of the mean loss over the probe's samples. Source: Molchanov et al. 2019,
-    arXiv 1906.10771, in the form without the square (the same order).
+    The gradient is that of the mean loss over the probe's samples. Pooled into units: the mean of
+    |w * dL/dw|, or with `joint` the size of the mean of w * dL/dw, which is the first-order change
+    when the whole unit goes. Source: Molchanov et al. 2019, arXiv 1906.10771, in the form without
+    the square (the same order).
     """
 
+    joint: bool = False
+
     def score(self, probe: Probe) -> Scores:
-        """|w * dL/dw|."""
+        """|w * dL/dw|; with `joint` its sign is kept until units are pooled."""
         gradients = probe.gradients
-        return {name: (weight * gradients[name]).abs() for name, weight in probe.weights.items()}
+        products = {name: weight * gradients[name] for name, weight in probe.weights.items()}
+        return products if self.joint else {n: product.abs() for n, product in products.items()}
+
+    def pool(self, scores: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """|mean of w * dL/dw|, or the mean of the sizes."""
+        return mean(scores).abs()
 
 
 @SCORERS.register("gradient")
