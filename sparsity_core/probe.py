@@ -150,7 +150,7 @@ class Probe:
 
     def input_moments(self, layer: str) -> list[Moments]:
         """Second moments of a layer's inputs; one forward pass, kept by nobody: they are large."""
-        self._samples()
+        self.require_samples()
         return input_moments(self.model, layer, self.batches)
 
     @cached_property

@@ -4,12 +4,13 @@ Watches the matrix products and convolutions that torch really runs, not modules
 twice, weights shared between modules, and the projections inside attention are all seen.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,6 +28,8 @@ class Use:
     rows: slice
     output: Tensor
     input_energy: Callable[[], Tensor]  # see Probe.input_energy; shape of the rows
+    # What the rows are multiplied by: (groups of rows, positions, weights in a row).
+    patches: Callable[[], Tensor]
 
     @property
     def positions(self) -> int:
@@ -44,6 +47,18 @@ def watch(model: nn.Module, seen: Callable[[Use], None]) -> Iterator[None]:
     weights = {name: p for name, p in model.named_parameters() if name in names}
     with single_products(), _Watch(weights, seen):
         yield
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and each in its own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager
@@ -85,7 +100,11 @@ class _Watch(TorchDispatchMode):
             back = _aten.convolution_backward
             return back(ones, x2, weight.float(), None, *geometry, only_weight)[1]
 
-        self._report(weight, output, energy)
+        def patches() -> Tensor:
+            stride, padding, dilation, _, _, groups = geometry
+            return _windows(x, weight.shape[2:], stride, padding, dilation, groups)
+
+        self._report(weight, output, energy, patches)
 
     def _report_product(self, x: Tensor, factor: Tensor, output: Tensor) -> None:
         if factor.dim() == 3 and (len(factor) == 1 or factor.stride(0) == 0):  # one, expanded
@@ -96,9 +115,15 @@ class _Watch(TorchDispatchMode):
                 total = x.float().square().reshape(-1, x.shape[-1]).sum(0)
                 return total.expand(factor.shape[::-1])
 
-            self._report(factor.t(), output, energy)
+            self._report(factor.t(), output, energy, lambda: x.reshape(1, -1, x.shape[-1]))
 
-    def _report(self, weight: Tensor, output: Tensor, energy: Callable[[], Tensor]) -> None:
+    def _report(
+        self,
+        weight: Tensor,
+        output: Tensor,
+        energy: Callable[[], Tensor],
+        patches: Callable[[], Tensor],
+    ) -> None:
         name = self.by_storage.get(weight.untyped_storage().data_ptr())
         if name is None:
             return
@@ -106,4 +131,23 @@ class _Watch(TorchDispatchMode):
         if weight.shape[1:] != whole.shape[1:] or weight.stride() != whole.stride():
             return  # another tensor in the same storage
         first = (weight.storage_offset() - whole.storage_offset()) // whole.stride(0)
-        self.seen(Use(name, slice(first, first + weight.shape[0]), output, energy))
+        self.seen(Use(name, slice(first, first + weight.shape[0]), output, energy, patches))
+
+
+def _windows(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """What a convolution multiplies its kernels by, in the order of `weight.flatten(1)`."""
+    windows = F.pad(x, [side for size in reversed(padding) for side in (size, size)])
+    for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True), start=2):
+        windows = windows.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
+    windows = windows.unflatten(1, (groups, -1))  # (N, groups, inputs, *places, *kernel)
+    places = range(3, 3 + len(kernel))
+    offsets = range(3 + len(kernel), 3 + 2 * len(kernel))
+    columns = windows.permute(1, 0, *places, 2, *offsets)
+    return columns.flatten(-1 - len(kernel)).flatten(1, -2)

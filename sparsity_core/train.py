@@ -13,6 +13,7 @@ from sparsity_core.data import Split
 from sparsity_core.errors import NonFiniteError, SparsityError
 from sparsity_core.recipe import Training
 from sparsity_core.task import ACCURACY, Metric, PerSample, cross_entropy
+from sparsity_core.trace import eval_mode
 from sparsity_core.weights import mask_
 
 
@@ -53,7 +54,7 @@ def evaluate(
         raise SparsityError(f"{split.name}: no samples to evaluate; give at least one")
     values, losses, predictions, broken = [], [], [], 0
     # Not inference mode: it hides the single products from whoever counts them.
-    with _eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         for on_cpu, labels in split.batches(batch_size):
             inputs, targets = on_cpu.to(device), labels.to(device)
             outputs = model(inputs)
@@ -198,18 +199,6 @@ def _check_labels(split: Split, outputs: Tensor, labels: Tensor) -> None:
             f"{split.name}: label {int(wrong[0])} is out of range for a model with "
             f"{outputs.shape[1]} outputs; check the data or the model's last layer"
         )
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, and each in its own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager
