@@ -87,8 +87,8 @@ def refusals(probe: Probe, scorer: Scorer, structure: Structure) -> dict[str, st
     """The layers that structure or scorer cannot have, or that are never used -> why."""
     if scorer.ranks == "outputs" and not structure.removes_outputs:
         why = (
-            f"cannot have {STRUCTURES.label(structure)} masks by {SCORERS.label(scorer)}, which gives "
-            "all weights of an output one score; choose out-channel or another scorer"
+            f"cannot have {STRUCTURES.label(structure)} masks by {SCORERS.label(scorer)}, which "
+            "gives all weights of an output one score; choose out-channel or another scorer"
         )
         return dict.fromkeys(probe.layers, why)
     found = dict(probe.once(("refusals", scorer), lambda: scorer.refuses(probe)))

@@ -1,5 +1,7 @@
 """Allocations against worked examples, and the budget that all of them keep."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -72,40 +74,194 @@ def test_erk_of_convolutions(vectors):
         assert 1 - found[name] == pytest.approx(density, abs=1 / layer.size)
 
 
-def resnet50_shapes():
-    yield (64, 3, 7, 7)
-    width_in = 64
+def resnet50():
+    """(shape, multiply-adds for one picture of 224 x 224) of each weight, strides in the 3x3."""
+    yield (64, 3, 7, 7), 64 * 3 * 49 * 112**2
+    width_in, side = 64, 56
     for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
         for block in range(blocks):
+            before, side = side, side // 2 if block == 0 and width > 64 else side
             if block == 0:
-                yield (4 * width, width_in, 1, 1)
-            yield (width, width_in, 1, 1)
-            yield (width, width, 3, 3)
-            yield (4 * width, width, 1, 1)
+                yield (4 * width, width_in, 1, 1), 4 * width * width_in * side**2
+            yield (width, width_in, 1, 1), width * width_in * before**2
+            yield (width, width, 3, 3), width * width * 9 * side**2
+            yield (4 * width, width, 1, 1), 4 * width * width * side**2
             width_in = 4 * width
-    yield (1000, 2048)
+    yield (1000, 2048), 1000 * 2048
+
+
+def resnet50_layers():
+    return {str(i): Layer(s, torch.zeros(1), macs) for i, (s, macs) in enumerate(resnet50())}
+
+
+def rigl_megabytes(layers, found):
+    """RigL's README: 4 bytes a non-zero and one bit a weight of each masked layer. Its 102.122 MB
+    for the dense net count one of the two batch-norm vectors (26560 numbers) and the last bias."""
+    kept = sum(round((1 - found.get(n, 0)) * layer.size) for n, layer in layers.items())
+    masked = sum(layer.size for n, layer in layers.items() if found.get(n, 0) > 0)
+    return (4 * (kept + 1000 + 26560) + masked / 8) / 1e6
+
+
+def test_the_dense_resnet50_of_the_papers():
+    layers = resnet50_layers()
+    assert rigl_megabytes(layers, {}) == pytest.approx(102.122, abs=0.001)
+    assert 2 * sum(layer.macs for layer in layers.values()) == pytest.approx(8.189e9, rel=0.002)
 
 
 @pytest.mark.parametrize(("sparsity", "megabytes"), [(0.8, 23.683), (0.9, 13.499), (0.95, 8.399)])
 def test_erk_reaches_rigls_published_storage_of_resnet50(sparsity, megabytes):
-    # RigL's README: 4 bytes a non-zero and one bit a weight of each masked layer. Its 102.122 MB
-    # for the dense net count one of the two batch-norm vectors (26560 numbers) and the last bias.
-    layers = {str(i): Layer(s, torch.zeros(1)) for i, s in enumerate(resnet50_shapes())}
+    layers = resnet50_layers()
     found = ALLOCATIONS.make("erk").sparsities(layers, sparsity)
-    kept = sum(round((1 - found[n]) * layer.size) for n, layer in layers.items())
-    masked = sum(layer.size for n, layer in layers.items() if found[n] > 0)
-    stored = 4 * (kept + 1000 + 26560) + masked / 8
-    assert stored / 1e6 == pytest.approx(megabytes, abs=0.0015)
+    assert rigl_megabytes(layers, found) == pytest.approx(megabytes, abs=0.0015)
+
+
+@pytest.mark.parametrize(("sparsity", "megabytes"), [(0.9, 13.532), (0.95, 8.433)])
+def test_uniform_reaches_rigls_published_storage_of_resnet50(sparsity, megabytes):
+    # The first convolution stays dense. The 23.685 MB published for 80 % are an erratum: the same
+    # formula gives 23.729.
+    layers = resnet50_layers()
+    rest = {name: layer for name, layer in layers.items() if name != "0"}
+    found = ALLOCATIONS.make("uniform").sparsities(rest, sparsity)
+    assert rigl_megabytes(layers, found) == pytest.approx(megabytes, abs=0.0015)
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "sparsity", "published", "counted"),
+    [("erk", 0.8, 0.42, 0.4146), ("erk", 0.9, 0.24, 0.2429), ("erk", 0.95, 0.12, 0.1229)]
+    + [("uniform", 0.8, 0.23, 0.2241), ("uniform", 0.9, 0.13, 0.1272)]
+    + [("uniform", 0.95, 0.08, 0.0787)],
+)
+def test_multiply_adds_of_rigls_resnet50(kind, sparsity, published, counted):
+    # Published to two digits; SRigL's notebook lists more. They count norms and biases too.
+    layers = resnet50_layers()
+    free = {n: layer for n, layer in layers.items() if kind == "erk" or n != "0"}
+    found = ALLOCATIONS.make(kind).sparsities(free, sparsity)
+    left = sum((1 - found.get(n, 0)) * layer.macs for n, layer in layers.items())
+    share = left / sum(layer.macs for layer in layers.values())
+    assert share == pytest.approx(counted, abs=0.002)
+    assert share == pytest.approx(published, abs=0.0075)
+
+
+def test_flops_by_eye():
+    # Equal scores within a layer; the cheap weights score lower, but each saves ten times less.
+    layers = {
+        "early": Layer((10,), torch.arange(10.0) + 100, macs=1000),
+        "late": Layer((10,), torch.arange(10.0), macs=100),
+    }
+    found = ALLOCATIONS.make("flops").sparsities(layers, 0.5)
+    # 550 products: all of the late layer (100), then four of the early one (400).
+    assert found == {"early": 0.4, "late": 1.0}
+
+
+@pytest.mark.parametrize("target", [0.0, 0.05, 0.5, 0.9, 1.0])
+def test_flops_removes_the_lowest_units_while_the_budget_lasts(target):
+    torch.manual_seed(0)
+    shapes = {"a": (8, 16), "b": (40, 30), "c": (16, 8, 3, 3)}
+    macs = {"a": 128 * 100, "b": 1200, "c": 1152 * 36}
+    layers = {n: Layer(s, torch.rand(s), macs[n]) for n, s in shapes.items()}
+    ranked = sorted((float(u), n) for n, layer in layers.items() for u in layer.units.reshape(-1))
+    gone, left = dict.fromkeys(layers, 0), round(target * sum(macs.values()))
+    for _, name in ranked:
+        left -= macs[name] / layers[name].size
+        if left < -1e-6:
+            break
+        gone[name] += 1
+    found = ALLOCATIONS.make("flops").sparsities(layers, target)
+    assert {n: round(s * layers[n].size) for n, s in found.items()} == gone
+
+
+def test_flops_without_a_batch_to_count():
+    with pytest.raises(SparsityError, match="no layer has any multiply-adds"):
+        ALLOCATIONS.make("flops").sparsities(layers_of(a=[1.0, 2.0]), 0.5)
+
+
+def test_threshold_by_eye():
+    layers = layers_of(a=[0.4, 0.5, 2.0, 0.1], b=[3.0, 4.0])
+    found = ALLOCATIONS.make("threshold", cut=0.5).sparsities(layers, 0.9)
+    assert found == {"a": 0.5, "b": 0.0}
+
+
+CURVES = {
+    "a": ((0.5, 1.0), (1.0, 5.0)),  # 100 weights: 0.02 a weight, then 0.08
+    "b": ((0.2, 1.0), (0.6, 2.0), (0.9, 8.0)),  # 200 weights: 0.0167 a weight to 0.6, then 0.1
+}
+
+
+def sensitivity_layers():
+    return {"a": Layer((10, 10), torch.rand(10, 10)), "b": Layer((20, 10), torch.rand(20, 10))}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
     [
-        kind
-        for kind in ALLOCATIONS
-        if ALLOCATIONS.make(kind).budget == "weights" and kind != "sensitivity"
+        (0.0, {"a": 0.0, "b": 0.0}),
+        (0.2, {"a": 0.0, "b": 0.3}),  # the dent of b at 0.2 lies above its hull
+        (0.4, {"a": 0.0, "b": 0.6}),
+        (0.5, {"a": 0.3, "b": 0.6}),
+        (0.7, {"a": 0.9, "b": 0.6}),
+        (0.85, {"a": 1.0, "b": 0.775}),
     ],
 )
+def test_sensitivity_by_eye(target, expected):
+    found = ALLOCATIONS.make("sensitivity", curves=CURVES).sparsities(sensitivity_layers(), target)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [(0.0, {"a": 0, "b": 0}), (1.0, {"a": 0, "b": 0.3}), (2.5, {"a": 0.25, "b": 0.6})]
+    + [(100.0, {"a": 1.0, "b": 0.9})],
+)
+def test_sensitivity_with_a_budget_of_loss(budget, expected):
+    made = ALLOCATIONS.make("sensitivity", curves=CURVES, loss_budget=budget)
+    assert made.budget is None
+    assert made.sparsities(sensitivity_layers(), 0.5) == pytest.approx(expected)
+
+
+def test_sensitivity_is_the_cheapest_of_all_on_convex_curves():
+    # Oracle: every division of the budget over three layers, weight by weight.
+    sizes = {"a": 4, "b": 6, "c": 5}
+    curves = {
+        n: tuple((k / size, (i + 1) * (k / size) ** 2) for k in range(1, size + 1))
+        for i, (n, size) in enumerate(sizes.items())
+    }
+    layers = {n: Layer((size,), torch.rand(size)) for n, size in sizes.items()}
+
+    def loss(gone):
+        return sum((i + 1) * (gone[n] / sizes[n]) ** 2 for i, n in enumerate(sizes))
+
+    for total in range(16):
+        found = ALLOCATIONS.make("sensitivity", curves=curves).sparsities(layers, total / 15)
+        gone = {n: round(s * sizes[n]) for n, s in found.items()}
+        best = min(
+            loss(dict(zip(sizes, counts, strict=True)))
+            for counts in itertools.product(*[range(size + 1) for size in sizes.values()])
+            if sum(counts) == total
+        )
+        assert sum(gone.values()) == total
+        assert loss(gone) == pytest.approx(best)
+
+
+def test_sensitivity_says_what_is_missing():
+    layers = sensitivity_layers()
+    with pytest.raises(SparsityError, match="no curve of a; sweep"):
+        ALLOCATIONS.make("sensitivity").sparsities(layers, 0.5)
+    with pytest.raises(
+        SparsityError, match=r"end where 0\.9333 of the weights are gone, asked for 0\.95"
+    ):
+        ALLOCATIONS.make("sensitivity", curves=CURVES).sparsities(layers, 0.95)
+    with pytest.raises(SparsityError, match="not finite"):
+        ALLOCATIONS.make("sensitivity", curves={"a": ((0.5, float("nan")),)})
+
+
+WEIGHT_BUDGETS = [
+    kind
+    for kind in ALLOCATIONS
+    if kind != "sensitivity" and ALLOCATIONS.make(kind).budget == "weights"
+]
+
+
+@pytest.mark.parametrize("kind", WEIGHT_BUDGETS)
 @pytest.mark.parametrize("target", [0.0, 0.05, 0.5, 0.9, 0.99, 1.0])
 def test_budget_is_met(kind, target):
     layers = random_layers([(8, 16), (40, 30), (16, 8, 3, 3), (10, 40)])
