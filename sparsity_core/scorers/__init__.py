@@ -3,25 +3,34 @@
 # In the order in which a person meets them, which is the order of SCORERS.kinds().
 # isort: off
 from sparsity_core.scorers.scorer import SCORERS, Scorer
-from sparsity_core.scorers.weight import Magnitude, Random
+from sparsity_core.scorers.weight import GeometricMedian, HanThreshold, Magnitude, Random
 from sparsity_core.scorers.gradient import Gradient, Snip, Taylor
-from sparsity_core.scorers.curvature import OBD, Fisher, Grasp
+from sparsity_core.scorers.curvature import OBD, Fisher, Grasp, WoodFisher
 from sparsity_core.scorers.flow import SynFlow
+from sparsity_core.scorers.movement import Movement
 from sparsity_core.scorers.activation import Wanda
+from sparsity_core.scorers.output import APoZ, BNScale, MeanActivation
 
 # isort: on
 
 __all__ = [
     "OBD",
     "SCORERS",
+    "APoZ",
+    "BNScale",
     "Fisher",
+    "GeometricMedian",
     "Gradient",
     "Grasp",
+    "HanThreshold",
     "Magnitude",
+    "MeanActivation",
+    "Movement",
     "Random",
     "Scorer",
     "Snip",
     "SynFlow",
     "Taylor",
     "Wanda",
+    "WoodFisher",
 ]
