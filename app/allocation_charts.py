@@ -1,0 +1,188 @@
+"""Allocations drawn: bars of each rule, what is left of each layer, forecasts beside the truth."""
+
+import altair as alt
+import pandas as pd
+
+from app.theme import GREY, HIGHLIGHT, PALETTE, AnyChart, colours, shapes
+from sparsity_core.setting import Setting
+
+_SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
+_SIGN = {"emptied": "×", "nearly emptied": "!"}
+_PAIR = [
+    alt.Tooltip("name:N"),
+    alt.Tooltip("achieved:Q", title="achieved, all prunable weights (%)", format=".1f"),
+    alt.Tooltip("forecast:Q", title="forecast (nats)", format="+.4f"),
+    alt.Tooltip("measured:Q", title="measured (nats)", format="+.4f"),
+    alt.Tooltip("low:Q", title="95 % from", format="+.4f"),
+    alt.Tooltip("high:Q", title="95 % to", format="+.4f"),
+    alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
+    alt.Tooltip("status:N"),
+    alt.Tooltip("message:N"),
+]
+_TOOLTIP = [
+    alt.Tooltip("rule:N"),
+    alt.Tooltip("layer:N"),
+    alt.Tooltip("asked:Q", title="asked (%)", format=".2f"),
+    alt.Tooltip("achieved:Q", title="achieved (%)", format=".2f"),
+    alt.Tooltip("kept:Q", title="weights kept", format=","),
+    alt.Tooltip("weights:Q", format=","),
+    alt.Tooltip("kept_units:Q", title="units kept", format=","),
+    alt.Tooltip("rise:Q", title="loss rise alone (nats)", format="+.4f"),
+    alt.Tooltip("mark:N", title="warning"),
+]
+
+
+def bars(table: pd.DataFrame, target: float | None) -> AnyChart:
+    """One rule: the sparsity of each layer, in the model's order, with the target as a line."""
+    layers = list(dict.fromkeys(table["layer"]))
+    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT, labelLimit=110))
+    table = table.assign(
+        text=[
+            f"{achieved:.1f}{' ' + _SIGN[mark] if mark else ''}"
+            for achieved, mark in zip(table["achieved"], table["mark"], strict=True)
+        ]
+    )
+    base = alt.Chart(table).encode(y)
+    drawn = base.mark_bar(color=PALETTE[0]).encode(_percent("achieved"), tooltip=_TOOLTIP)
+    text = base.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(
+        x=alt.value("width"), text="text:N"
+    )
+    layered: list[AnyChart] = [drawn, text]
+    if target is not None:
+        layered.append(
+            alt.Chart(pd.DataFrame({"achieved": [target]}))
+            .mark_rule(color=HIGHLIGHT, strokeDash=[4, 3], strokeWidth=1.5)
+            .encode(_percent("achieved"))
+        )
+    return alt.layer(*layered).properties(
+        height=alt.Step(15 if len(layers) > 8 else 22),
+        padding={"left": 0, "right": 44, "top": 4, "bottom": 0},
+    )
+
+
+def all_bars(table: pd.DataFrame) -> AnyChart:
+    """All rules on one sheet, for paper."""
+    layers = list(dict.fromkeys(table["layer"]))
+    return (
+        alt.Chart(table)
+        .mark_bar(color=PALETTE[0])
+        .encode(
+            _percent("achieved"),
+            alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT)),
+            alt.Facet("rule:N", columns=3, sort=list(dict.fromkeys(table["rule"])), title=None),
+        )
+        .properties(width=180)
+    )
+
+
+def radar(table: pd.DataFrame) -> AnyChart:
+    """What each rule leaves of each layer, in per cent, with signs where it is next to nothing."""
+    layers, rules = (list(dict.fromkeys(table[name])) for name in ("layer", "rule"))
+    table = table.assign(
+        text=[
+            f"{_short(share)}{_SIGN.get(mark, '')}"
+            for share, mark in zip(table["kept_share"], table["mark"], strict=True)
+        ],
+        # Viridis is dark at its low end: white ink there.
+        ink=["black" if share > 45 else "white" for share in table["kept_share"]],
+    )
+    base = alt.Chart(table).encode(
+        alt.X("rule:N", sort=rules, title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
+        alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT, labelLimit=110)),
+    )
+    boxes = base.mark_rect(stroke=GREY, strokeWidth=0.5).encode(
+        alt.Color(
+            "kept_share:Q",
+            title="weights kept (%)",
+            scale=alt.Scale(scheme="viridis", type="sqrt", domain=[0, 100]),
+            legend=alt.Legend(orient="bottom", gradientLength=160),
+        ),
+        tooltip=_TOOLTIP,
+    )
+    words = base.mark_text(fontSize=10.5).encode(
+        text="text:N", color=alt.Color("ink:N", scale=None)
+    )
+    ring = base.transform_filter("datum.mark != ''").mark_rect(
+        filled=False, stroke=HIGHLIGHT, strokeWidth=2.5
+    )
+    # The words' ink is given, not scaled, so it must not share the colour scale of the boxes.
+    drawn = alt.layer(boxes, words, ring).resolve_scale(color="independent")
+    return drawn.properties(height=150 + (24 if len(layers) < 12 else 18) * len(layers))
+
+
+def _percent(column: str) -> alt.X:
+    return alt.X(
+        f"{column}:Q",
+        title=None,
+        scale=alt.Scale(domain=[0, 100]),
+        axis=alt.Axis(values=[0, 50, 100], labelExpr="datum.label + ' %'", labelFlush=True),
+    )
+
+
+def _short(share: float) -> str:
+    return f"{share:.0f}" if share >= 9.95 else f"{share:.1f}" if share >= 0.095 else f"{share:.2g}"
+
+
+def dumbbell(table: pd.DataFrame, setting: Setting) -> AnyChart:
+    """Forecast and measured loss rise of each row, on one line."""
+    x = f"loss rise (nats, {setting.samples:,} {setting.split} samples)"
+    base = alt.Chart(table).encode(alt.Y("name:N", title=None, axis=None))
+    kinds = ("forecast", "measured")
+    points = (
+        base.transform_fold(list(kinds), as_=["what", "rise"])
+        .mark_point(filled=True, size=130, opacity=1)
+        .encode(
+            alt.X("rise:Q", title=x),
+            alt.Color(
+                "what:N",
+                title=None,
+                scale=alt.Scale(domain=list(kinds), range=list(PALETTE[1::-1])),
+                legend=alt.Legend(orient="bottom"),
+            ),
+            alt.Shape(
+                "what:N",
+                title=None,
+                scale=alt.Scale(domain=list(kinds), range=["diamond", "circle"]),
+            ),
+            tooltip=_PAIR,
+        )
+    )
+    between = base.mark_rule(color=GREY, strokeDash=[3, 3]).encode(
+        alt.X("forecast:Q", title=x), alt.X2("measured:Q")
+    )
+    interval = base.mark_rule(color=PALETTE[0], strokeWidth=3, opacity=0.5).encode(
+        alt.X("low:Q", title=x), alt.X2("high:Q")
+    )
+    zero = alt.Chart(pd.DataFrame({"rise": [0.0]})).mark_rule(color=GREY).encode(alt.X("rise:Q"))
+    return alt.layer(zero, interval, between, points).properties(height=130)
+
+
+def additivity(table: pd.DataFrame, setting: Setting) -> AnyChart:
+    """Measured joint loss rise over the sum of single layers, with the line on which they agree."""
+    rules = list(dict.fromkeys(table["rule"]))
+    most = max(float(table[["forecast", "high"]].max().max()), 0.01)
+    least = min(float(table[["forecast", "low"]].min().min()), 0.0)
+    # Rises span decades and may be below zero: linear near zero, logarithmic further out.
+    scale = alt.Scale(type="symlog", constant=0.05, domain=[least, 1.1 * most], nice=False)
+    axis = alt.Axis(values=[-0.1, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
+    x = alt.X("forecast:Q", title="sum of layers pruned alone (nats)", scale=scale, axis=axis)
+    title = f"measured together (nats, {setting.samples:,} {setting.split} samples)"
+    y = alt.Y("measured:Q", title=title, scale=scale, axis=axis)
+    ends = pd.DataFrame({"forecast": [least, most], "measured": [least, most]})
+    line = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4], strokeWidth=1.5).encode(x, y)
+    legend = alt.Legend(title="rule", orient="bottom", columns=3)
+    colour = alt.Color(
+        "rule:N",
+        sort=rules,
+        legend=legend,
+        scale=alt.Scale(domain=rules, range=colours(len(rules))),
+    )
+    shape = alt.Shape(
+        "rule:N", sort=rules, legend=legend, scale=alt.Scale(domain=rules, range=shapes(len(rules)))
+    )
+    base = alt.Chart(table).encode(x, colour)
+    spread = base.mark_rule(opacity=0.5).encode(
+        alt.Y("low:Q", scale=scale, title=title), alt.Y2("high:Q")
+    )
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(y, shape, tooltip=_PAIR)
+    return alt.layer(line, spread, points).properties(height=480)

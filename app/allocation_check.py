@@ -1,0 +1,162 @@
+"""Forecasts beside the truth: the allocation in hand, and every rule at several targets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import cache, export, live
+from app.allocation_charts import additivity, dumbbell
+from app.allocation_curves import Sweep
+from app.allocation_rules import Ruled
+from app.curve_words import curve_command, curve_python
+from app.state import Frame
+from app.tradeoff_view import start_label
+from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
+from sparsity_core.recipe import Recipe
+from sparsity_core.store import Store
+
+HAND = "in hand"
+WIDTHS = (2, 3)  # of the two columns
+_TARGETS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+_USUAL = (30, 50, 60, 70, 80)
+
+
+def choose_targets(frame: Frame) -> list[float]:
+    """The targets at which every rule is checked."""
+    fixed = frame.recipe.structure.fixed_sparsity
+    if fixed is not None:
+        return [fixed]
+    chosen = st.multiselect(
+        "Targets of every rule (%)", list(_TARGETS), list(_USUAL),
+        key="alloc-targets", bind="query-params",
+    )  # fmt: skip
+    return [percent / 100 for percent in chosen]
+
+
+def check_plan(
+    frame: Frame, recipes: Sequence[Recipe], targets: Sequence[float], sweep: Sweep | None
+) -> CurvePlan:
+    """The true joint loss of recipes at targets, on the samples that the forecast stands on."""
+    task = cache.task(frame.model)
+    return plan_curve(
+        task,
+        recipes=recipes,
+        sparsities=targets,
+        split=sweep.split if sweep else "validation",
+        samples=sweep.samples if sweep else min(2000, len(task.validation)),
+        device=frame.device,
+    )
+
+
+def by_target(recipes: Mapping[str, Recipe], targets: Sequence[float]) -> dict[str, Recipe]:
+    """Each rule that goes by a target at each of the targets, under a name of its own."""
+    return {
+        f"{name} at {100 * target:g} %": recipe.at(target)
+        for name, recipe in recipes.items()
+        if recipe.allocation.budget is not None
+        for target in targets
+    }
+
+
+def offer(plan: CurvePlan, store: Store, key: str) -> None:
+    """A button that measures a plan."""
+    live.start_button(plan, *start_label(plan, store.rows(plan)), key=key)
+
+
+def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFrame:
+    """One row a measured recipe: forecast, truth with its interval, and what is to be known."""
+    by_digest = {rule.outcome.recipe.digest: rule for rule in rules}
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        rule = by_digest.get(row.recipe)
+        if rule is None:
+            continue
+        forecast = rule.forecast
+        unknown = (
+            "; ".join(f"{n}: {why}" for n, why in forecast.unknown.items()) if forecast else ""
+        )
+        found.append(
+            {
+                "name": rule.name,
+                "rule": rule.name.partition(" at ")[0],
+                "target": 100 * row.sparsity,
+                "achieved": None if row.achieved_sparsity is None else 100 * row.achieved_sparsity,
+                "forecast": forecast.total if forecast else None,
+                "measured": row.loss_rise,
+                "low": row.loss_rise_low,
+                "high": row.loss_rise_high,
+                "drop": None if row.drop is None else 100 * row.drop,
+                "samples": row.samples,
+                "split": row.split,
+                "status": row.status,
+                "message": "; ".join(filter(None, [row.message, unknown])),
+            }
+        )
+    table = pd.DataFrame(found)
+    for column in ("forecast", "measured", "low", "high", "drop", "achieved"):
+        if found:
+            table[column] = pd.to_numeric(table[column])
+    return table
+
+
+def draw_truth(plan: CurvePlan, hand: Ruled, rows: Sequence[CurveResult]) -> None:
+    """The allocation in hand: forecast and truth side by side."""
+    table = compared([hand], rows)
+    if table.empty:
+        st.info(f"{HAND.capitalize()}: not measured yet.")
+        return
+    row = table.iloc[0]
+    if pd.isna(row["measured"]):
+        st.warning(f"{row['status']}: {row['message']}")
+        return
+    words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
+    export.show(dumbbell(table, plan.setting), table, f"forecast-{plan.model}", **words)
+    text = (
+        f"Measured {row['measured']:+.3f} nats (paired 95 %: {row['low']:+.3f} to "
+        f"{row['high']:+.3f}), {plan.setting.metric} {row['drop']:+.2f} points lost, "
+        f"{row['samples']:,} {row['split']} samples."
+    )
+    if pd.notna(row["forecast"]):
+        inside = row["low"] <= row["forecast"] <= row["high"]
+        text += (
+            f" The forecast of {row['forecast']:+.3f} is {'inside' if inside else 'outside'} that "
+            "interval."
+        )
+    if row["status"] != "ok":
+        text += f" **{row['status']}**: {row['message']}"
+    st.caption(text)
+
+
+def draw_additivity(plan: CurvePlan, table: pd.DataFrame) -> None:
+    """All measured rules and targets: do the losses of single layers add up?"""
+    if table.empty:
+        st.info("No rule is measured at these targets yet. Run the check: the points appear here.")
+        return
+    sound = table[(table["status"] == "ok") & table["forecast"].notna()]
+    if len(sound):
+        words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
+        chart = additivity(sound, plan.setting)
+        export.show(chart, table, f"additivity-{plan.model}", **words)
+        st.caption(_summary(sound, len(table)))
+    else:
+        st.info("None of the measured points has a forecast; the reasons are below.")
+    rest = table.drop(sound.index)
+    if len(rest):
+        with st.expander(f"{len(rest)} measured points without a sound pair"):
+            columns = ["rule", "target", "forecast", "measured", "status", "message"]
+            st.dataframe(rest[columns].style.format(precision=3), hide_index=True, placeholder="")
+
+
+def _summary(sound: pd.DataFrame, measured: int) -> str:
+    inside = ((sound["low"] <= sound["forecast"]) & (sound["forecast"] <= sound["high"])).sum()
+    above = (sound["measured"] > sound["forecast"]).sum()
+    text = (
+        f"{len(sound)} of {measured} measured points have a forecast. It lies inside the measured "
+        f"95 % interval for {inside} of them; {above} lose more than forecast (above the line)."
+    )
+    if len(sound) > 2 and sound["forecast"].nunique() > 1 and sound["measured"].nunique() > 1:
+        order = sound["forecast"].corr(sound["measured"], method="spearman")
+        text += f" Rank correlation (Spearman): {order:.2f}, 1 = the forecast orders them rightly."
+    return text

@@ -1,0 +1,124 @@
+"""The allocation in hand: bars to drag, what it keeps, what it should cost."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.allocation_rules import Ruled
+from app.allocation_source import Share
+from app.curve_names import label
+from app.forms import manual_text
+from app.state import Frame
+from sparsity_core.allocations import Manual
+from sparsity_core.sweep.forecast import Forecast
+
+_FILES = Path(__file__).parent
+_KEY = "allocation-bars"
+
+
+def draw_editor(frame: Frame, hand: Ruled, rules: list[Ruled]) -> None:
+    """Bars of the sidebar's recipe; moving one makes it the manual allocation of all pages."""
+    usable = {rule.name: rule for rule in rules if not rule.reason and rule.outcome.shares}
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left.markdown(
+        f"In hand is the sidebar's recipe: **{label(frame.recipe)}**. Drag a bar, move it with the "
+        "arrow keys, or type a number: it becomes the allocation `manual`, on all pages."
+    )
+    with right:
+        first, second = st.columns([3, 2], vertical_alignment="bottom")
+        start = first.selectbox("Start from a rule", list(usable), key="alloc-start")
+        if start:
+            second.button(
+                "Start from it", on_click=_take, args=[_as_manual(usable[start])], key="start from",
+                width="stretch", icon=":material/input:",
+                help=f"Takes what `{start}` gives at the target above into the sidebar.",
+            )  # fmt: skip
+    _draw_numbers(hand)
+    component = st.components.v2.component(
+        "allocation_bars",
+        html='<div class="box"><div class="rows"></div></div>',
+        css=(_FILES / "allocation_bars.css").read_text(),
+        js=(_FILES / "allocation_bars.js").read_text(),
+    )
+    fixed = frame.recipe.structure.fixed_sparsity
+    component(
+        key=_KEY,
+        data={"rows": _rows(hand), "only": None if fixed is None else 100 * fixed},
+        on_edited_change=partial(_take_edited, dict(hand.outcome.skipped)),
+    )
+
+
+def _draw_numbers(hand: Ruled) -> None:
+    outcome, forecast = hand.outcome, hand.forecast
+    shares = outcome.shares
+    weights, kept = sum(s.weights for s in shares), sum(s.kept for s in shares)
+    macs, kept_macs = sum(s.macs for s in shares), sum(s.kept_macs for s in shares)
+    columns = st.columns(3)
+    columns[0].metric("Weights kept", f"{kept / weights:.1%}")
+    columns[0].caption(f"{kept:,} of {weights:,}; sparsity {outcome.total:.2%}")
+    columns[1].metric("Multiply-adds kept", f"{kept_macs / macs if macs else 1:.1%}")
+    columns[1].caption(f"{kept_macs:,} of {macs:,} a sample: a count, not a speed")
+    total = forecast.total if forecast else None
+    columns[2].metric("Forecast of the loss rise", "unknown" if total is None else f"{total:+.3f}")
+    columns[2].caption(_about(forecast))
+
+
+def _about(forecast: Forecast | None) -> str:
+    if forecast is None:
+        return "No sweep of single layers to go by."
+    if forecast.unknown:
+        known = sum(forecast.rises.values())
+        why = "; ".join(f"{layer}: {reason}" for layer, reason in forecast.unknown.items())
+        return f"The other layers add up to {known:+.3f} nats. {why}."
+    worst = max(forecast.rises, key=forecast.rises.__getitem__, default=None)
+    if worst is None or forecast.rises[worst] <= 0:
+        return "Nats, the sum over layers pruned alone."
+    return (
+        f"Nats, the sum over layers pruned alone; most from {worst}, {forecast.rises[worst]:+.3f}."
+    )
+
+
+def _rows(hand: Ruled) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "layer": s.layer,
+            "percent": 100 * s.asked,
+            "says": _says(s, hand.forecast),
+            "refused": False,
+        }
+        for s in hand.outcome.shares
+    ]
+    refused = [
+        {"layer": layer, "percent": 0, "says": f"stays dense: {why}", "refused": True}
+        for layer, why in hand.outcome.skipped
+    ]
+    return rows + refused
+
+
+def _says(share: Share, forecast: Forecast | None) -> str:
+    text = f"keeps {share.kept:,} of {share.weights:,}"
+    if abs(share.asked - share.achieved) >= 0.0005:
+        text += f" ({100 * share.achieved:.1f} % achieved)"
+    if forecast and share.layer in forecast.rises:
+        text += f"; alone {forecast.rises[share.layer]:+.3f}"
+    elif forecast:
+        text += "; alone: not measured so far out"
+    return text
+
+
+def _as_manual(rule: Ruled) -> Manual:
+    return Manual(tuple((share.layer, share.asked) for share in rule.outcome.shares))
+
+
+def _take_edited(skipped: dict[str, str]) -> None:
+    """For the component's callback: what was dragged or typed becomes the sidebar's choice."""
+    edited = st.session_state[_KEY]["edited"]
+    if edited:
+        _take(Manual(tuple((n, p / 100) for n, p in edited.items() if n not in skipped)))
+
+
+def _take(manual: Manual) -> None:
+    st.session_state["allocation"] = "manual"
+    st.session_state["manual"] = manual_text(manual)

@@ -1,0 +1,113 @@
+"""The upper half of the Allocation page: every rule at one target, and where a layer empties."""
+
+import streamlit as st
+
+from app import export
+from app.allocation_charts import all_bars, bars, radar
+from app.allocation_rules import LEAST_SHARE, LEAST_UNITS, Ruled, table_of
+from app.state import Frame
+from sparsity_core.allocations import ALLOCATIONS
+
+_TARGET = "alloc-target"
+_ACROSS = 4  # panels side by side; a narrow screen stacks them
+
+
+def choose_target(frame: Frame) -> float:
+    """The share that every rule is asked to remove: the sidebar's, which is moved from here too."""
+    fixed = frame.recipe.structure.fixed_sparsity
+    if fixed is not None:
+        st.caption(f"This structure has one sparsity, {fixed:.0%}: uneven rules cannot have it.")
+        return fixed
+
+    def hand_over() -> None:
+        st.session_state["sparsity"] = st.session_state[_TARGET]
+
+    st.session_state[_TARGET] = st.session_state["sparsity"]
+    st.slider(
+        "Target of every rule (%)", 0, 100, key=_TARGET, on_change=hand_over,
+        help="The same as the sidebar's sparsity; rules share it out over layers.",
+    )  # fmt: skip
+    return float(st.session_state[_TARGET]) / 100
+
+
+def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
+    """Small multiples: one panel a rule, or the reason why there is none."""
+    table = table_of(rules)
+    for first in range(0, len(rules), _ACROSS):
+        for column, rule in zip(st.columns(_ACROSS), rules[first:], strict=False):
+            with column:
+                st.markdown(f"**{rule.name}**", help=ALLOCATIONS.describe(rule.name))
+                if rule.reason:
+                    st.info(rule.reason, icon=":material/block:")
+                    continue
+                own = table[table["rule"] == rule.name]
+                st.altair_chart(bars(own, _line(rule)), width="stretch", key=f"bars {rule.name}")
+                st.caption(_totals(rule))
+    skipped = next((rule.outcome.skipped for rule in rules if not rule.reason), ())
+    if skipped:
+        with st.expander(f"{len(skipped)} layers stay dense and count in no total"):
+            for name, why in skipped:
+                st.caption(f"{name}: {why}")
+    if len(table):
+        export.offer(all_bars(table), table, f"allocations-{model}", python=python)
+
+
+def draw_radar(model: str, rules: list[Ruled], python: str) -> None:
+    """Where a rule empties a layer, or nearly: in words first, then layer by layer."""
+    table = table_of(rules)
+    if table.empty:
+        return
+    limits = (
+        f"nearly emptied: keeps less than {LEAST_SHARE:.0%} of its weights or fewer than "
+        f"{LEAST_UNITS} units"
+    )
+    flagged = table[table["mark"] != ""]
+    if flagged.empty:
+        st.success(f"No rule empties a layer at this target ({limits}).", icon=":material/radar:")
+    else:
+        words = "; ".join(
+            f"**{rule}**: "
+            + ", ".join(
+                f"{r.layer} {r.mark} ({r.kept:,} of {r.weights:,} weights left)"
+                for r in own.itertuples()
+            )
+            for rule, own in flagged.groupby("rule", sort=False)
+        )
+        st.warning(words, icon=":material/radar:")
+    with st.expander("Weights kept, layer by layer (%)", expanded=not flagged.empty):
+        export.show(radar(table), table, f"radar-{model}", python=python, key="radar")
+        st.caption(
+            f"Share of each layer's weights that is left. **×** emptied: no weight is left and "
+            f"nothing passes but biases. **!** {limits}."
+        )
+
+
+def _line(rule: Ruled) -> float | None:
+    """The target, where it is a share of weights."""
+    recipe = rule.outcome.recipe
+    return 100 * recipe.sparsity if recipe.allocation.budget == "weights" else None
+
+
+def _totals(rule: Ruled) -> str:
+    outcome = rule.outcome
+    asked = f"Asked {100 * outcome.recipe.sparsity:g} %"
+    weights = f"{100 * outcome.total:.1f} % of weights"
+    macs = f"{100 * outcome.total_macs:.1f} % of multiply-adds"
+    match outcome.recipe.allocation.budget:
+        case "macs":
+            text = f"{asked}, achieved {macs}; {weights}"
+        case "weights":
+            text = f"{asked}, achieved {weights}; {macs}"
+        case _:
+            text = f"As given, whatever the target: {weights}; {macs}"
+    return text + _forecast(rule)
+
+
+def _forecast(rule: Ruled) -> str:
+    if rule.forecast is None:
+        return ""
+    total = rule.forecast.total
+    if total is None:
+        layer, why = next(iter(rule.forecast.unknown.items()))
+        return f"; no forecast: {layer} {why}"
+    return f"; forecast {total:+.3f} nats"

@@ -1,0 +1,72 @@
+"""How is a total shared out over layers? Every rule, one's own, what it should cost, the truth."""
+
+import streamlit as st
+
+from app import allocation_check as check
+from app import cache, live
+from app.allocation_curves import choose_sweep, offer_sweep, sweep_plan
+from app.allocation_editor import draw_editor
+from app.allocation_rules import plain, recipes_of_rules, ruled, with_curves
+from app.allocation_view import choose_target, draw_radar, draw_rules
+from app.allocation_words import rules_python
+from app.state import frame
+from sparsity_core.errors import SparsityError
+
+st.title("Allocation")
+st.caption(
+    "How a total sparsity is shared out over layers. Nothing is trained here; each rule prunes in "
+    "one round, from the same scores."
+)
+chosen = frame()
+cache.task(chosen.model)
+try:
+    store = cache.store()
+    target = choose_target(chosen)
+    sweep = choose_sweep(chosen)
+    recipes = recipes_of_rules(chosen, sweep, target)
+    rules = ruled(chosen, sweep, recipes)
+    recipe = plain(
+        chosen.recipe, with_curves(chosen.recipe.allocation, sweep), chosen.recipe.sparsity
+    )
+    in_hand = ruled(chosen, sweep, {check.HAND: recipe})
+    if rules is None or in_hand is None:
+        st.stop()
+    python = rules_python(chosen.model, list(recipes.values()))
+    draw_rules(chosen.model, rules, python)
+    draw_radar(chosen.model, rules, python)
+
+    st.header("Your allocation")
+    (hand,) = in_hand
+    draw_editor(chosen, hand, rules)
+    swept = sweep_plan(chosen)
+    offer_sweep(swept, sweep, store)
+
+    st.header("Forecast and truth")
+    own = check.check_plan(chosen, [recipe], [recipe.sparsity], sweep)
+    left, right = st.columns(check.WIDTHS)
+    with left:
+        st.subheader("This allocation")
+        check.offer(own, store, "verify")
+    with right:
+        st.subheader("Do single layers add up?")
+        targets = check.choose_targets(chosen)
+        every = check.by_target(recipes, targets)
+        joint = check.check_plan(chosen, list(every.values()), targets, sweep) if every else None
+        forecasts = ruled(chosen, sweep, every)
+        if joint:
+            check.offer(joint, store, "check all")
+
+    def results() -> None:
+        """Everything that grows while a job runs."""
+        left, right = st.columns(check.WIDTHS)
+        with left:
+            check.draw_truth(own, hand, store.rows(own))
+        with right:
+            if joint and forecasts is not None:
+                check.draw_additivity(joint, check.compared(forecasts, store.rows(joint)))
+
+    plans = [plan for plan in (own, joint, swept) if plan]
+    running = [plan for plan in plans if (view := live.view_of(plan)) and view.active]
+    live.follow(running[0] if running else own, results)
+except SparsityError as error:
+    st.error(str(error))
