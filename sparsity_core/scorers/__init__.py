@@ -9,12 +9,14 @@ from sparsity_core.scorers.curvature import OBD, Fisher, Grasp, WoodFisher
 from sparsity_core.scorers.flow import SynFlow
 from sparsity_core.scorers.movement import Movement
 from sparsity_core.scorers.activation import Wanda
+from sparsity_core.scorers.second_order import OBS
 from sparsity_core.scorers.output import APoZ, BNScale, MeanActivation
 
 # isort: on
 
 __all__ = [
     "OBD",
+    "OBS",
     "SCORERS",
     "APoZ",
     "BNScale",
