@@ -26,7 +26,16 @@ def keep_best(units: Tensor, pruned: int) -> Tensor:
     count = units.shape[-1]
     if not 0 < pruned < count:
         return torch.full_like(units, pruned <= 0, dtype=torch.bool)
+    if units.dim() == 1 and (living := ~units.isneginf()).logical_not().any():
+        # Late in a schedule nearly all are dead, and need no ranking.
+        dead = count - int(living.sum())
+        if dead <= pruned:
+            kept = torch.zeros_like(living)
+            kept[living] = keep_best(units[living], pruned - dead)
+            return kept
     lowest_kept = units.kthvalue(pruned + 1, dim=-1, keepdim=True).values
     above, ties = units > lowest_kept, units == lowest_kept
     room = count - pruned - above.sum(-1, keepdim=True)
+    if torch.equal(ties.sum(-1, keepdim=True), room):
+        return above | ties
     return above | (ties & (ties.cumsum(-1) <= room))
