@@ -56,7 +56,8 @@ def test_every_combination_meets_its_budget_or_says_why(
     scorer, structure, allocation, small_conv, batches
 ):
     probe = Probe(small_conv, batches)
-    if structure == "2:4" and allocation != "uniform":
+    half_by_chance = (scorer, allocation) == ("obs", "lamp")  # of both layers, as 2:4 needs
+    if structure == "2:4" and allocation != "uniform" and not half_by_chance:
         with pytest.raises(SparsityError, match=r"2:4 always removes 0\.5|cannot reach"):
             prune(probe, recipe(scorer, structure, allocation, sparsity=0.5))
         return
