@@ -16,6 +16,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const pairs = [...box.children].map((row) => [row.dataset.layer, row.percent])
     setTriggerValue("edited", Object.fromEntries(pairs))
   }
+  const longest = Math.max(...asked.map((layer) => layer.replace(/[.]weight$/, "").length))
+  box.style.setProperty("--names", `${Math.min(22, longest + 2)}ch`)
   box.only = data.only
   data.rows.forEach((row, i) => fill(box.children[i], row))
 }

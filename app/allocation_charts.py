@@ -1,5 +1,7 @@
 """Allocations drawn: bars of each rule, what is left of each layer, forecasts beside the truth."""
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -32,32 +34,46 @@ _TOOLTIP = [
 ]
 
 
-def bars(table: pd.DataFrame, target: float | None) -> AnyChart:
-    """One rule: the sparsity of each layer, in the model's order, with the target as a line."""
-    layers = list(dict.fromkeys(table["layer"]))
-    y = alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT, labelLimit=110))
-    table = table.assign(
+def bars(table: pd.DataFrame, target: float | None) -> dict[str, Any]:
+    """One rule: the sparsity of each layer, in the model's order, with the target as a line.
+
+    A plain Vega-Lite specification: checking eight of them by Altair takes longer than a drag may.
+    """
+    layers = list(table["layer"])
+    rows = table.assign(
         text=[
-            f"{achieved:.1f}{' ' + _SIGN[mark] if mark else ''}"
+            f"{achieved:.1f}{_SIGN.get(mark, '')}"
             for achieved, mark in zip(table["achieved"], table["mark"], strict=True)
         ]
     )
-    base = alt.Chart(table).encode(y)
-    drawn = base.mark_bar(color=PALETTE[0]).encode(_percent("achieved"), tooltip=_TOOLTIP)
-    text = base.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(
-        x=alt.value("width"), text="text:N"
-    )
-    layered: list[AnyChart] = [drawn, text]
+    labels = {"labelExpr": _SHORT, "labelLimit": 110, "labelOverlap": False, "labelFlush": False}
+    y = {"field": "layer", "type": "nominal", "sort": layers, "title": None, "axis": labels}
+    x = {
+        "field": "achieved",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [0, 100]},
+        "axis": {"values": [0, 50, 100], "labelExpr": "datum.label + ' %'"},
+    }
+    tooltip = [line.to_dict() for line in _TOOLTIP]
+    drawn: list[dict[str, Any]] = [
+        {"mark": {"type": "bar", "color": PALETTE[0]}, "encoding": {"x": x, "tooltip": tooltip}},
+        {
+            "mark": {"type": "text", "align": "left", "dx": 4, "color": GREY, "fontSize": 11},
+            "encoding": {"x": {"value": "width"}, "text": {"field": "text", "type": "nominal"}},
+        },
+    ]
     if target is not None:
-        layered.append(
-            alt.Chart(pd.DataFrame({"achieved": [target]}))
-            .mark_rule(color=HIGHLIGHT, strokeDash=[4, 3], strokeWidth=1.5)
-            .encode(_percent("achieved"))
-        )
-    return alt.layer(*layered).properties(
-        height=alt.Step(15 if len(layers) > 8 else 22),
-        padding={"left": 0, "right": 44, "top": 4, "bottom": 0},
-    )
+        mark = {"type": "rule", "color": HIGHLIGHT, "strokeDash": [4, 3], "strokeWidth": 1.5}
+        at = {key: value for key, value in x.items() if key != "field"} | {"datum": target}
+        drawn.append({"data": {"values": [{}]}, "mark": mark, "encoding": {"x": at, "y": None}})
+    return {
+        "data": {"values": rows.to_dict("records")},
+        "encoding": {"y": y},
+        "layer": drawn,
+        "height": {"step": 15 if len(layers) > 8 else 22},
+        "padding": {"left": 0, "right": 44, "top": 4, "bottom": 0},
+    }
 
 
 def all_bars(table: pd.DataFrame) -> AnyChart:
@@ -68,7 +84,7 @@ def all_bars(table: pd.DataFrame) -> AnyChart:
         .mark_bar(color=PALETTE[0])
         .encode(
             _percent("achieved"),
-            alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT)),
+            alt.Y("layer:N", sort=layers, title=None, axis=_names()),
             alt.Facet("rule:N", columns=3, sort=list(dict.fromkeys(table["rule"])), title=None),
         )
         .properties(width=180)
@@ -88,7 +104,7 @@ def radar(table: pd.DataFrame) -> AnyChart:
     )
     base = alt.Chart(table).encode(
         alt.X("rule:N", sort=rules, title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
-        alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(labelExpr=_SHORT, labelLimit=110)),
+        alt.Y("layer:N", sort=layers, title=None, axis=_names()),
     )
     boxes = base.mark_rect(stroke=GREY, strokeWidth=0.5).encode(
         alt.Color(
@@ -107,7 +123,11 @@ def radar(table: pd.DataFrame) -> AnyChart:
     )
     # The words' ink is given, not scaled, so it must not share the colour scale of the boxes.
     drawn = alt.layer(boxes, words, ring).resolve_scale(color="independent")
-    return drawn.properties(height=150 + (24 if len(layers) < 12 else 18) * len(layers))
+    return drawn.properties(height=190 + (26 if len(layers) < 12 else 19) * len(layers))
+
+
+def _names() -> alt.Axis:
+    return alt.Axis(labelExpr=_SHORT, labelLimit=110, labelOverlap=False, labelFlush=False)
 
 
 def _percent(column: str) -> alt.X:
@@ -126,7 +146,8 @@ def _short(share: float) -> str:
 def dumbbell(table: pd.DataFrame, setting: Setting) -> AnyChart:
     """Forecast and measured loss rise of each row, on one line."""
     x = f"loss rise (nats, {setting.samples:,} {setting.split} samples)"
-    base = alt.Chart(table).encode(alt.Y("name:N", title=None, axis=None))
+    y = alt.Y("rule:N", title=None, sort=list(table["rule"]))
+    base = alt.Chart(table).encode(y)
     kinds = ("forecast", "measured")
     points = (
         base.transform_fold(list(kinds), as_=["what", "rise"])
@@ -154,7 +175,7 @@ def dumbbell(table: pd.DataFrame, setting: Setting) -> AnyChart:
         alt.X("low:Q", title=x), alt.X2("high:Q")
     )
     zero = alt.Chart(pd.DataFrame({"rise": [0.0]})).mark_rule(color=GREY).encode(alt.X("rise:Q"))
-    return alt.layer(zero, interval, between, points).properties(height=130)
+    return alt.layer(zero, interval, between, points).properties(height=110 + 30 * len(table))
 
 
 def additivity(table: pd.DataFrame, setting: Setting) -> AnyChart:
@@ -164,13 +185,13 @@ def additivity(table: pd.DataFrame, setting: Setting) -> AnyChart:
     least = min(float(table[["forecast", "low"]].min().min()), 0.0)
     # Rises span decades and may be below zero: linear near zero, logarithmic further out.
     scale = alt.Scale(type="symlog", constant=0.05, domain=[least, 1.1 * most], nice=False)
-    axis = alt.Axis(values=[-0.1, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
+    axis = alt.Axis(values=[-0.1, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100], format="~g")
     x = alt.X("forecast:Q", title="sum of layers pruned alone (nats)", scale=scale, axis=axis)
-    title = f"measured together (nats, {setting.samples:,} {setting.split} samples)"
+    title = f"measured (nats, {setting.samples:,} {setting.split} samples)"
     y = alt.Y("measured:Q", title=title, scale=scale, axis=axis)
     ends = pd.DataFrame({"forecast": [least, most], "measured": [least, most]})
     line = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4], strokeWidth=1.5).encode(x, y)
-    legend = alt.Legend(title="rule", orient="bottom", columns=3)
+    legend = alt.Legend(title="rule", orient="bottom", columns=3, symbolOpacity=1)
     colour = alt.Color(
         "rule:N",
         sort=rules,

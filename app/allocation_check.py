@@ -60,38 +60,42 @@ def by_target(recipes: Mapping[str, Recipe], targets: Sequence[float]) -> dict[s
     }
 
 
-def offer(plan: CurvePlan, store: Store, key: str) -> None:
+def able(rules: Sequence[Ruled]) -> list[Recipe]:
+    """The recipes that can be had at one target at least."""
+    return [rule.outcome.recipe for rule in rules if not rule.reason]
+
+
+def offer(plan: CurvePlan, store: Store, what: str, key: str) -> None:
     """A button that measures a plan."""
-    live.start_button(plan, *start_label(plan, store.rows(plan)), key=key)
+    new, label = start_label(plan, store.rows(plan))
+    live.start_button(plan, new, f"{what}: {label[0].lower()}{label[1:]}", key=key)
 
 
 def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFrame:
     """One row a measured recipe: forecast, truth with its interval, and what is to be known."""
-    by_digest = {rule.outcome.recipe.digest: rule for rule in rules}
+    by_digest = {row.recipe: row for row in rows}
     found: list[dict[str, Any]] = []
-    for row in rows:
-        rule = by_digest.get(row.recipe)
-        if rule is None:
+    for rule in rules:
+        row = by_digest.get(rule.outcome.recipe.digest)
+        if row is None:
             continue
         forecast = rule.forecast
-        unknown = (
-            "; ".join(f"{n}: {why}" for n, why in forecast.unknown.items()) if forecast else ""
-        )
+        unknown = [f"{n}: {why}" for n, why in forecast.unknown.items()] if forecast else []
         found.append(
             {
                 "name": rule.name,
                 "rule": rule.name.partition(" at ")[0],
                 "target": 100 * row.sparsity,
-                "achieved": None if row.achieved_sparsity is None else 100 * row.achieved_sparsity,
+                "achieved": _percent(row.achieved_sparsity),
                 "forecast": forecast.total if forecast else None,
                 "measured": row.loss_rise,
                 "low": row.loss_rise_low,
                 "high": row.loss_rise_high,
-                "drop": None if row.drop is None else 100 * row.drop,
+                "drop": _percent(row.drop),
                 "samples": row.samples,
                 "split": row.split,
                 "status": row.status,
-                "message": "; ".join(filter(None, [row.message, unknown])),
+                "message": "; ".join(filter(None, [row.message, *unknown])),
             }
         )
     table = pd.DataFrame(found)
@@ -101,18 +105,24 @@ def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFram
     return table
 
 
-def draw_truth(plan: CurvePlan, hand: Ruled, rows: Sequence[CurveResult]) -> None:
-    """The allocation in hand: forecast and truth side by side."""
-    table = compared([hand], rows)
-    if table.empty:
-        st.info(f"{HAND.capitalize()}: not measured yet.")
-        return
-    row = table.iloc[0]
+def draw_truth(plan: CurvePlan, table: pd.DataFrame) -> None:
+    """Forecast and truth side by side: the allocation in hand, below it what rules do."""
+    own = table[table["rule"] == HAND] if len(table) else table
+    if own.empty:
+        st.info("Not measured yet. Run it: the truth appears here, beside the forecast.")
+    drawn = table[table["measured"].notna()] if len(table) else table
+    if len(drawn):
+        words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
+        chart = dumbbell(drawn, plan.setting)
+        export.show(chart, drawn, f"forecast-{plan.model}", **words)
+    if len(own):
+        _say_truth(plan, own.iloc[0])
+
+
+def _say_truth(plan: CurvePlan, row: Any) -> None:
     if pd.isna(row["measured"]):
         st.warning(f"{row['status']}: {row['message']}")
         return
-    words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
-    export.show(dumbbell(table, plan.setting), table, f"forecast-{plan.model}", **words)
     text = (
         f"Measured {row['measured']:+.3f} nats (paired 95 %: {row['low']:+.3f} to "
         f"{row['high']:+.3f}), {plan.setting.metric} {row['drop']:+.2f} points lost, "
@@ -160,3 +170,7 @@ def _summary(sound: pd.DataFrame, measured: int) -> str:
         order = sound["forecast"].corr(sound["measured"], method="spearman")
         text += f" Rank correlation (Spearman): {order:.2f}, 1 = the forecast orders them rightly."
     return text
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

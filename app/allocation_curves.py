@@ -88,7 +88,8 @@ def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store) -> None:
         way = f"{SCORERS.label(plan.scorers[0])} · {STRUCTURES.label(plan.structures[0])}"
         left.info(
             f"No sweep of single layers with {way} is stored for {plan.model}: without one there "
-            "is no forecast, and `sensitivity` has nothing to go by."
+            "is no forecast, and `sensitivity` has nothing to go by. The Sensitivity page makes "
+            "smaller ones."
         )
     new, label = start_label(plan, store)
     if new:

@@ -1,11 +1,13 @@
 """The allocation in hand: bars to drag, what it keeps, what it should cost."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from app import cache
 from app.allocation_rules import Ruled
 from app.allocation_source import Share
 from app.curve_names import label
@@ -35,6 +37,9 @@ def draw_editor(frame: Frame, hand: Ruled, rules: list[Ruled]) -> None:
                 width="stretch", icon=":material/input:",
                 help=f"Takes what `{start}` gives at the target above into the sidebar.",
             )  # fmt: skip
+    if hand.reason:
+        st.error(f"{hand.reason}. Start from a rule, or mend the sidebar's recipe.")
+        return
     _draw_numbers(hand)
     component = st.components.v2.component(
         "allocation_bars",
@@ -45,7 +50,10 @@ def draw_editor(frame: Frame, hand: Ruled, rules: list[Ruled]) -> None:
     fixed = frame.recipe.structure.fixed_sparsity
     component(
         key=_KEY,
-        data={"rows": _rows(hand), "only": None if fixed is None else 100 * fixed},
+        data={
+            "rows": _rows(hand, cache.facts(frame.model).layers),
+            "only": None if fixed is None else 100 * fixed,
+        },
         on_edited_change=partial(_take_edited, dict(hand.outcome.skipped)),
     )
 
@@ -56,12 +64,14 @@ def _draw_numbers(hand: Ruled) -> None:
     weights, kept = sum(s.weights for s in shares), sum(s.kept for s in shares)
     macs, kept_macs = sum(s.macs for s in shares), sum(s.kept_macs for s in shares)
     columns = st.columns(3)
-    columns[0].metric("Weights kept", f"{kept / weights:.1%}")
-    columns[0].caption(f"{kept:,} of {weights:,}; sparsity {outcome.total:.2%}")
-    columns[1].metric("Multiply-adds kept", f"{kept_macs / macs if macs else 1:.1%}")
+    columns[0].metric("Weights kept", f"{100 * kept / weights:.1f} %")
+    columns[0].caption(f"{kept:,} of {weights:,}; sparsity {100 * outcome.total:.2f} %")
+    columns[1].metric("Multiply-adds kept", f"{100 * kept_macs / macs if macs else 100:.1f} %")
     columns[1].caption(f"{kept_macs:,} of {macs:,} a sample: a count, not a speed")
     total = forecast.total if forecast else None
-    columns[2].metric("Forecast of the loss rise", "unknown" if total is None else f"{total:+.3f}")
+    columns[2].metric(
+        "Forecast of the loss rise", "unknown" if total is None else f"{total:+.3f} nats"
+    )
     columns[2].caption(_about(forecast))
 
 
@@ -70,31 +80,32 @@ def _about(forecast: Forecast | None) -> str:
         return "No sweep of single layers to go by."
     if forecast.unknown:
         known = sum(forecast.rises.values())
-        why = "; ".join(f"{layer}: {reason}" for layer, reason in forecast.unknown.items())
-        return f"The other layers add up to {known:+.3f} nats. {why}."
+        layer, why = next(iter(forecast.unknown.items()))
+        others = len(forecast.unknown) - 1
+        also = f", and {others} more layers" if others else ""
+        text = f"Unknown for {layer} ({why}){also}."
+        return f"{text} The others add up to {known:+.3f} nats." if forecast.rises else text
     worst = max(forecast.rises, key=forecast.rises.__getitem__, default=None)
     if worst is None or forecast.rises[worst] <= 0:
-        return "Nats, the sum over layers pruned alone."
-    return (
-        f"Nats, the sum over layers pruned alone; most from {worst}, {forecast.rises[worst]:+.3f}."
-    )
+        return "The sum over layers pruned alone."
+    return f"The sum over layers pruned alone; most from {worst}, {forecast.rises[worst]:+.3f}."
 
 
-def _rows(hand: Ruled) -> list[dict[str, Any]]:
-    rows = [
+def _rows(hand: Ruled, layers: Iterable[str]) -> list[dict[str, Any]]:
+    """What the component needs of each layer; those that are refused stand in their place."""
+    shares = {share.layer: share for share in hand.outcome.shares}
+    skipped = dict(hand.outcome.skipped)
+    return [
         {
-            "layer": s.layer,
-            "percent": 100 * s.asked,
-            "says": _says(s, hand.forecast),
-            "refused": False,
+            "layer": layer,
+            "percent": 100 * shares[layer].asked if layer in shares else 0,
+            "says": _says(shares[layer], hand.forecast)
+            if layer in shares
+            else f"stays dense: {skipped.get(layer, '')}",
+            "refused": layer not in shares,
         }
-        for s in hand.outcome.shares
+        for layer in layers
     ]
-    refused = [
-        {"layer": layer, "percent": 0, "says": f"stays dense: {why}", "refused": True}
-        for layer, why in hand.outcome.skipped
-    ]
-    return rows + refused
 
 
 def _says(share: Share, forecast: Forecast | None) -> str:

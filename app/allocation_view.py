@@ -1,5 +1,6 @@
 """The upper half of the Allocation page: every rule at one target, and where a layer empties."""
 
+import pandas as pd
 import streamlit as st
 
 from app import export
@@ -9,6 +10,8 @@ from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 
 _TARGET = "alloc-target"
+_NAMED = 4  # layers that a warning lists; the heatmap has all
+_LONG = 18  # characters of a layer's name, for which a panel needs more room
 _ACROSS = 4  # panels side by side; a narrow screen stacks them
 
 
@@ -16,7 +19,9 @@ def choose_target(frame: Frame) -> float:
     """The share that every rule is asked to remove: the sidebar's, which is moved from here too."""
     fixed = frame.recipe.structure.fixed_sparsity
     if fixed is not None:
-        st.caption(f"This structure has one sparsity, {fixed:.0%}: uneven rules cannot have it.")
+        st.caption(
+            f"This structure has one sparsity, {100 * fixed:g} %: uneven rules cannot have it."
+        )
         return fixed
 
     def hand_over() -> None:
@@ -33,19 +38,26 @@ def choose_target(frame: Frame) -> float:
 def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
     """Small multiples: one panel a rule, or the reason why there is none."""
     table = table_of(rules)
-    for first in range(0, len(rules), _ACROSS):
-        for column, rule in zip(st.columns(_ACROSS), rules[first:], strict=False):
+    st.caption(
+        "Sparsity of each layer in the model's order, the number achieved beside its bar; the "
+        "dashed line is the target."
+    )
+    long_names = any(len(name) > _LONG for name in table["layer"]) if len(table) else False
+    across = _ACROSS - long_names
+    for first in range(0, len(rules), across):
+        for column, rule in zip(st.columns(across), rules[first:], strict=False):
             with column:
                 st.markdown(f"**{rule.name}**", help=ALLOCATIONS.describe(rule.name))
                 if rule.reason:
                     st.info(rule.reason, icon=":material/block:")
                     continue
                 own = table[table["rule"] == rule.name]
-                st.altair_chart(bars(own, _line(rule)), width="stretch", key=f"bars {rule.name}")
+                st.vega_lite_chart(bars(own, _line(rule)), width="stretch", key=f"bars {rule.name}")
                 st.caption(_totals(rule))
     skipped = next((rule.outcome.skipped for rule in rules if not rule.reason), ())
     if skipped:
-        with st.expander(f"{len(skipped)} layers stay dense and count in no total"):
+        some = "1 layer stays" if len(skipped) == 1 else f"{len(skipped)} layers stay"
+        with st.expander(f"{some} dense, and no total counts them"):
             for name, why in skipped:
                 st.caption(f"{name}: {why}")
     if len(table):
@@ -58,28 +70,31 @@ def draw_radar(model: str, rules: list[Ruled], python: str) -> None:
     if table.empty:
         return
     limits = (
-        f"nearly emptied: keeps less than {LEAST_SHARE:.0%} of its weights or fewer than "
+        f"nearly emptied: keeps less than {100 * LEAST_SHARE:g} % of its weights or fewer than "
         f"{LEAST_UNITS} units"
     )
     flagged = table[table["mark"] != ""]
     if flagged.empty:
         st.success(f"No rule empties a layer at this target ({limits}).", icon=":material/radar:")
     else:
-        words = "; ".join(
-            f"**{rule}**: "
-            + ", ".join(
-                f"{r.layer} {r.mark} ({r.kept:,} of {r.weights:,} weights left)"
-                for r in own.itertuples()
-            )
-            for rule, own in flagged.groupby("rule", sort=False)
-        )
-        st.warning(words, icon=":material/radar:")
+        found = flagged.groupby("rule", sort=False)
+        words = "\n".join(f"- **{rule}**: {_flagged(own)}" for rule, own in found)
+        st.warning(f"Where a rule leaves next to nothing:\n{words}", icon=":material/radar:")
     with st.expander("Weights kept, layer by layer (%)", expanded=not flagged.empty):
         export.show(radar(table), table, f"radar-{model}", python=python, key="radar")
         st.caption(
             f"Share of each layer's weights that is left. **×** emptied: no weight is left and "
             f"nothing passes but biases. **!** {limits}."
         )
+
+
+def _flagged(own: pd.DataFrame) -> str:
+    parts = []
+    for mark, layers in own.groupby("mark", sort=True)["layer"]:
+        named = ", ".join(list(layers)[:_NAMED])
+        more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+        parts.append(f"{mark}: {named}{more}")
+    return "; ".join(parts)
 
 
 def _line(rule: Ruled) -> float | None:
@@ -106,8 +121,6 @@ def _totals(rule: Ruled) -> str:
 def _forecast(rule: Ruled) -> str:
     if rule.forecast is None:
         return ""
-    total = rule.forecast.total
-    if total is None:
-        layer, why = next(iter(rule.forecast.unknown.items()))
-        return f"; no forecast: {layer} {why}"
-    return f"; forecast {total:+.3f} nats"
+    if rule.forecast.total is None:
+        return f"; no forecast, {len(rule.forecast.unknown)} layers beyond the sweep"
+    return f"; forecast {rule.forecast.total:+.3f} nats"

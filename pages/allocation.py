@@ -10,6 +10,7 @@ from app.allocation_rules import plain, recipes_of_rules, ruled, with_curves
 from app.allocation_view import choose_target, draw_radar, draw_rules
 from app.allocation_words import rules_python
 from app.state import frame
+from sparsity_core.curve import CurveResult
 from sparsity_core.errors import SparsityError
 
 st.title("Allocation")
@@ -31,6 +32,8 @@ try:
     in_hand = ruled(chosen, sweep, {check.HAND: recipe})
     if rules is None or in_hand is None:
         st.stop()
+    if all(rule.reason for rule in rules):
+        raise SparsityError(rules[0].reason)
     python = rules_python(chosen.model, list(recipes.values()))
     draw_rules(chosen.model, rules, python)
     draw_radar(chosen.model, rules, python)
@@ -43,27 +46,31 @@ try:
 
     st.header("Forecast and truth")
     own = check.check_plan(chosen, [recipe], [recipe.sparsity], sweep)
+    targets = check.choose_targets(chosen)
+    every = check.by_target(recipes, targets)
+    forecasts = ruled(chosen, sweep, every)
+    able = check.able(forecasts or [])
+    joint = check.check_plan(chosen, able, targets, sweep) if able else None
     left, right = st.columns(check.WIDTHS)
     with left:
-        st.subheader("This allocation")
-        check.offer(own, store, "verify")
+        if not hand.reason:
+            check.offer(own, store, "This allocation", "verify")
     with right:
-        st.subheader("Do single layers add up?")
-        targets = check.choose_targets(chosen)
-        every = check.by_target(recipes, targets)
-        joint = check.check_plan(chosen, list(every.values()), targets, sweep) if every else None
-        forecasts = ruled(chosen, sweep, every)
         if joint:
-            check.offer(joint, store, "check all")
+            check.offer(joint, store, "All rules", "check all")
+    beside = [hand, *rules]
 
     def results() -> None:
         """Everything that grows while a job runs."""
+        measured: list[CurveResult] = store.rows(joint) if joint else []
         left, right = st.columns(check.WIDTHS)
         with left:
-            check.draw_truth(own, hand, store.rows(own))
+            st.subheader("At the target")
+            check.draw_truth(own, check.compared(beside, [*store.rows(own), *measured]))
         with right:
+            st.subheader("Do single layers add up?")
             if joint and forecasts is not None:
-                check.draw_additivity(joint, check.compared(forecasts, store.rows(joint)))
+                check.draw_additivity(joint, check.compared(forecasts, measured))
 
     plans = [plan for plan in (own, joint, swept) if plan]
     running = [plan for plan in plans if (view := live.view_of(plan)) and view.active]
