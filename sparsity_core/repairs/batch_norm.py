@@ -14,8 +14,6 @@ from sparsity_core.repairs.repair import REPAIRS, Damage, Repair
 from sparsity_core.trace import eval_mode
 from sparsity_core.weights import Masks, check_finite
 
-_AT_ONCE = 32  # samples in a forward pass
-
 
 @REPAIRS.register("batch-norm")
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ def _recalibrate_(model: nn.Module, name: str, batches: list[Batch]) -> None:
 
     with _listening(model, [name], add):
         for inputs, _ in batches:
-            for some in inputs.split(_AT_ONCE):
-                model(some)
+            model(inputs)
     if count < 2:
         raise SparsityError(f"{name}: one sample has no variance; give two samples or more")
     check_finite(name, squares, "statistics")
