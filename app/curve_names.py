@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparsity_core.allocations import ALLOCATIONS, Manual
+from sparsity_core.allocations import ALLOCATIONS, Manual, Sensitivity
 from sparsity_core.curve import CurvePlan
 from sparsity_core.recipe import Recipe
 from sparsity_core.registry import Registry
@@ -63,9 +63,13 @@ def _parts(recipe: Recipe) -> dict[str, str]:
 
 
 def _word(recipe: Recipe, stage: str) -> str:
-    """The shortest text for a choice; a manual allocation would list every layer."""
+    """The shortest text for a choice; what holds something for every layer goes by its kind."""
     choice = getattr(recipe, stage)
-    return "manual" if isinstance(choice, Manual) else STAGES[stage].label(choice)
+    return (
+        STAGES[stage].kind_of(choice)
+        if isinstance(choice, Manual | Sensitivity)
+        else STAGES[stage].label(choice)
+    )
 
 
 def _differing(plan: CurvePlan) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Generic, TypeVar
 
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 
 Choice = TypeVar("Choice")
@@ -75,7 +76,10 @@ class Registry(Generic[Choice]):
         return (self._class(kind).__doc__ or "").strip()
 
     def label(self, choice: Choice) -> str:
-        """The shortest text from which `make` builds an equal choice, where there is one."""
+        """The shortest text from which `make` builds an equal choice, where there is one.
+
+        An option that holds a value for each layer is named by its digest.
+        """
         kind = self.kind_of(choice)
         options = self.to_dict(choice)
         del options["kind"]
@@ -84,7 +88,7 @@ class Registry(Generic[Choice]):
         changed = {k: v for k, v in options.items() if v != self.options_of(kind)[k]}
         if not changed:
             return kind
-        return f"{kind}({', '.join(f'{k}={v}' for k, v in changed.items())})"
+        return f"{kind}({', '.join(f'{k}{_brief(v)}' for k, v in changed.items())})"
 
     def to_dict(self, choice: Choice) -> Options:
         """The choice as plain data: `{"kind": ..., option: value, ...}`."""
@@ -127,3 +131,7 @@ class Registry(Generic[Choice]):
             if name not in known:
                 raise unknown(f"option of {self.stage} {kind}", name, known)
         return self._class(kind)(**options)
+
+
+def _brief(value: Any) -> str:
+    return f" #{digest_of(value)[:6]}" if isinstance(value, tuple) else f"={value}"

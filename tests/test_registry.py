@@ -1,6 +1,7 @@
 """Choices by name: every kind can be made, described, carried as data and read back."""
 
 import json
+import re
 
 import pytest
 
@@ -52,3 +53,9 @@ def test_unknown_names_get_the_nearest():
         STRUCTURES.make("n:m", k=3)
     with pytest.raises(SparsityError, match="names no kind"):
         SCORERS.from_dict({"n": 1})
+
+
+def test_a_label_does_not_list_every_layer():
+    a, b = (ALLOCATIONS.make("manual", layers=[("conv1.weight", share)]) for share in (0.5, 0.6))
+    assert re.fullmatch(r"manual\(layers #[0-9a-f]{6}\)", ALLOCATIONS.label(a))
+    assert ALLOCATIONS.label(a) != ALLOCATIONS.label(b)
