@@ -65,7 +65,8 @@ def run(
             damage = Damage(before, pruning.masks, recipe.structure, batches)
             masks, failed = repair.repair_(model, damage)
             pruning = replace(pruning, masks=masks)
-            unrepaired |= {name: f"{REPAIRS.kind_of(repair)}: {why}" for name, why in failed.items()}
+            kind = REPAIRS.kind_of(repair)
+            unrepaired |= {name: f"{kind}: {why}" for name, why in failed.items()}
         masks = pruning.masks
         losses: list[float] = []
         if recipe.training:
