@@ -11,6 +11,7 @@ from sparsity_core.scorers.movement import Movement
 from sparsity_core.scorers.activation import Wanda
 from sparsity_core.scorers.second_order import OBS
 from sparsity_core.scorers.output import APoZ, BNScale, MeanActivation
+from sparsity_core.scorers.attribution import Conductance, DeepLift, IntegratedGradients
 
 # isort: on
 
@@ -20,11 +21,14 @@ __all__ = [
     "SCORERS",
     "APoZ",
     "BNScale",
+    "Conductance",
+    "DeepLift",
     "Fisher",
     "GeometricMedian",
     "Gradient",
     "Grasp",
     "HanThreshold",
+    "IntegratedGradients",
     "Magnitude",
     "MeanActivation",
     "Movement",

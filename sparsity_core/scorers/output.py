@@ -83,9 +83,15 @@ class APoZ(Scorer):
 
 
 def per_weight(probe: Probe, outputs: Mapping[str, Tensor]) -> Scores:
-    """Scores of outputs, by layer, as scores of weights: a row's weights all have its number."""
+    """Scores of outputs, by layer, as scores of weights: a row's weights all have its number.
+
+    In float32 at least: bfloat16 would make ties.
+    """
     return {
-        name: outputs[name].to(w).reshape(-1, *[1] * (w.dim() - 1)).expand(w.shape)
+        name: outputs[name]
+        .to(torch.promote_types(w.dtype, torch.float32))
+        .reshape(-1, *[1] * (w.dim() - 1))
+        .expand(w.shape)
         for name, w in probe.weights.items()
     }
 
