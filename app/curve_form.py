@@ -9,8 +9,9 @@ from typing import Any
 import streamlit as st
 
 from app import cache
+from app.about import about, question
 from app.curve_names import STAGES, label
-from app.forms import described, structures, warn_of_unknown
+from app.forms import structures, warn_of_unknown
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.curve import CurvePlan, plan_curve
@@ -43,6 +44,21 @@ def with_random(recipes: Sequence[Recipe]) -> list[Recipe]:
     return _unique([*recipes, *(replace(recipe, scorer=Random()) for recipe in recipes)])
 
 
+def with_shuffled(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The same recipes, and each once more with its masks shuffled within layers.
+
+    What a ranking adds to the counts in each layer; random scores have no ranking to shuffle.
+    """
+    ranked = [recipe for recipe in recipes if recipe.scorer != Random()]
+    return _unique([*recipes, *(replace(recipe, shuffled=True) for recipe in ranked)])
+
+
+def with_controls(recipes: Sequence[Recipe], *, random: bool, shuffled: bool) -> list[Recipe]:
+    """The recipes with the controls that were asked for."""
+    recipes = with_random(recipes) if random else list(recipes)
+    return with_shuffled(recipes) if shuffled else recipes
+
+
 def with_training(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:
     """The same recipes as pruned and, when there are epochs, fine-tuned after each round."""
     if not training.epochs:
@@ -63,6 +79,10 @@ def choose_curve(frame: Frame) -> CurvePlan:
             "Random baseline", key="curve-random", bind="query-params",
             help="Each recipe again with random scores: what a scorer has to beat.",
         )  # fmt: skip
+        shuffled = left.checkbox(
+            "Shuffled masks", key="curve-shuffled", bind="query-params",
+            help="Each recipe again with as many weights kept in each layer, but anywhere in it.",
+        )  # fmt: skip
         crossed = right.checkbox(
             "All combinations", key="curve-crossed", bind="query-params",
             help="Otherwise one choice differs from the sidebar's recipe at a time.",
@@ -80,7 +100,11 @@ def choose_curve(frame: Frame) -> CurvePlan:
         )
         count = int(_number(seeds, "Seeds", 1, 20, 1, "scoring samples, random scores, order"))
         steps = int(_number(rounds, "Rounds", 2, 50, 5, "of a geometric or cubic schedule"))
-        where = _where(frame)
+        left, right = st.columns([1, 3])
+        with left:
+            where = _where(frame)
+        with right:
+            about(*STAGES.values(), key="curve")
     others: dict[str, list[Any]] = {
         "scorer": [SCORERS.make(kind) for kind in scorers],
         "structure": [STRUCTURES.make(kind) for kind in shapes],
@@ -88,7 +112,8 @@ def choose_curve(frame: Frame) -> CurvePlan:
         "schedule": [_schedule(kind, steps) for kind in schedules],
     }
     recipes = variants(frame.recipe, others, crossed)
-    recipes = with_training(with_random(recipes) if baseline else recipes, training)
+    recipes = with_controls(recipes, random=baseline, shuffled=shuffled)
+    recipes = with_training(recipes, training)
     return plan_curve(
         cache.task(frame.model),
         recipes=recipes,
@@ -104,7 +129,7 @@ def _more(column: Any, stage: str, options: list[str], more: str = "") -> list[s
         warn_of_unknown(f"curve-{stage}", options)
     chosen: list[str] = column.multiselect(
         f"Other {stage}s", options, key=f"curve-{stage}", bind="query-params",
-        accept_new_options=bool(more), help=f"{described(STAGES[stage])}  \n{more}",
+        accept_new_options=bool(more), help=f"{question(STAGES[stage])} {more}",
         placeholder="none",
     )  # fmt: skip
     return chosen

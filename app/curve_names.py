@@ -65,11 +65,10 @@ def _parts(recipe: Recipe) -> dict[str, str]:
 def _word(recipe: Recipe, stage: str) -> str:
     """The shortest text for a choice; what holds something for every layer goes by its kind."""
     choice = getattr(recipe, stage)
-    return (
-        STAGES[stage].kind_of(choice)
-        if isinstance(choice, Manual | Sensitivity)
-        else STAGES[stage].label(choice)
-    )
+    if isinstance(choice, Manual | Sensitivity):
+        return STAGES[stage].kind_of(choice)
+    text = STAGES[stage].label(choice)
+    return f"{text}, shuffled" if stage == "scorer" and recipe.shuffled else text
 
 
 def _differing(plan: CurvePlan) -> list[str]:

@@ -75,6 +75,8 @@ def _word(recipe: Recipe, stage: str) -> str:
 
 def _can_be_said(recipe: Recipe, trainings: list[Training | None]) -> bool:
     """Does the command have an option for all that the recipe says?"""
+    if recipe.shuffled or recipe.repair or not recipe.rescore:
+        return False
     tuned = [training for training in trainings if training]
     if len(tuned) > 1 or any(t != Training(epochs=t.epochs, rate=t.rate) for t in tuned):
         return False

@@ -1,26 +1,18 @@
 """Choices from the registries, and what to say when a link asks for one that is not known."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import streamlit as st
 
+from app.about import question
 from sparsity_core.allocations import Manual
 from sparsity_core.errors import SparsityError
-from sparsity_core.registry import Registry
 from sparsity_core.structures import STRUCTURES, Structure
 
 
 def structures() -> list[str]:
     """One text for each kind of structure; others of the same kinds may be typed."""
     return [STRUCTURES.label(STRUCTURES.make(kind)) for kind in STRUCTURES]
-
-
-def described(registry: Registry[Any]) -> str:
-    """The kinds of a stage, each with its first sentence, for a help text."""
-    return "  \n".join(
-        f"**{kind}**: {registry.describe(kind).splitlines()[0]}" for kind in registry
-    )
 
 
 def pick_structure() -> Structure:
@@ -31,7 +23,7 @@ def pick_structure() -> Structure:
         key="structure",
         bind="query-params",
         accept_new_options=True,
-        help=f"{described(STRUCTURES)}  \nType others, such as `1:8` or `8x1`.",
+        help=f"{question(STRUCTURES)} Type others, such as `1:8` or `8x1`.",
     )
     try:
         return STRUCTURES.make(text)

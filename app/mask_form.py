@@ -6,8 +6,9 @@ from typing import Any
 
 import streamlit as st
 
+from app.about import about, question
 from app.curve_names import STAGES
-from app.forms import described, structures
+from app.forms import structures
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.recipe import Recipe
 from sparsity_core.structures import STRUCTURES
@@ -48,11 +49,19 @@ def _choose_other(base: Recipe) -> Other:
         persist_state="session", disabled=fixed is not None,
     )  # fmt: skip
     seed = fifth.number_input("Seed of B", 0, 999, 0, key="mask-seed-b", bind="query-params")
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    with left:
+        about(*(STAGES[stage] for stage in ("scorer", "structure", "allocation")), key="masks")
+    shuffled = right.checkbox(
+        "Shuffled masks", key="mask-shuffled", bind="query-params",
+        help="A control: as many weights as B keeps in each layer, but anywhere in it.",
+    )  # fmt: skip
     recipe = Recipe(
         sparsity=percent / 100 if fixed is None else fixed,
         scorer=STAGES["scorer"].make(scorer),
         structure=STRUCTURES.make(structure),
         allocation=ALLOCATIONS.make(allocation),
+        shuffled=shuffled,
     )
     return Other(recipe, int(seed))
 
@@ -93,6 +102,6 @@ def _start(column: Any, label: str, key: str, size: int, most: int) -> int:
 def _pick(column: Any, stage: str, options: list[str], usual: str, free: bool = False) -> str:
     chosen: str = column.selectbox(
         f"{stage.capitalize()} of B", options, options.index(usual), key=f"mask-{stage}",
-        bind="query-params", accept_new_options=free, help=described(STAGES[stage]),
+        bind="query-params", accept_new_options=free, help=question(STAGES[stage]),
     )  # fmt: skip
     return chosen

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.curve_form import variants, with_random, with_training
+from app.curve_form import variants, with_controls, with_training
 from app.curve_names import STAGES
 from app.state import take_recipe
 from sparsity_core.curve import CurvePlan
@@ -61,8 +61,11 @@ def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | 
     read_back = all(float(_percent(share)) / 100 == share for share in plan.sparsities)
     if not read_back or any(label not in SCORERS.kinds() for label in scorers):
         return None
+    # The form puts the random control last.
+    control = len(plan.scorers) > 1 and plan.scorers[-1] == Random()
     return {
-        "sweep-scorers": scorers,
+        "sweep-scorers": scorers[:-1] if control else scorers,
+        "sweep-random": control,
         "sweep-structures": [STRUCTURES.label(structure) for structure in plan.structures[1:]],
         "sweep-layers": [] if set(plan.layers) == set(all_layers) else list(plan.layers),
         **_shared("sweep", plan),
@@ -86,16 +89,18 @@ def _curve_view(plan: CurvePlan) -> dict[str, Any] | None:
         others[stage] = [choice for choice in found if choice != getattr(base, stage)]
     rounds = {getattr(s, "rounds", None) for s in others["schedule"]} - {None}
     # The form is asked what it would plan: only an answer with the same recipes is a view.
-    for crossed, baseline in product((False, True), (False, True)):
+    for crossed, baseline, shuffled in product((False, True), repeat=3):
         chosen = dict(others)
         if baseline:
             chosen["scorer"] = [scorer for scorer in others["scorer"] if scorer != Random()]
         recipes = variants(base, chosen, crossed)
-        recipes = with_training(with_random(recipes) if baseline else recipes, training)
+        recipes = with_controls(recipes, random=baseline, shuffled=shuffled)
+        recipes = with_training(recipes, training)
         if set(recipes) == set(plan.recipes) and len(rounds) <= 1:
             return {
                 **{f"curve-{stage}": _names(stage, chosen[stage]) for stage in STAGES},
                 "curve-random": baseline,
+                "curve-shuffled": shuffled,
                 "curve-crossed": crossed,
                 "curve-epochs": training.epochs,
                 "curve-rate": training.rate,

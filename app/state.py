@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from app import cache
+from app.about import about, question
 from app.forms import (
-    described,
     manual_text,
     pick_manual,
     pick_structure,
@@ -83,6 +83,7 @@ def _choose_recipe() -> Recipe:
     scorer = SCORERS.make(_pick("Scorer", "scorer", SCORERS))
     structure = pick_structure()
     kind = _pick("Allocation", "allocation", ALLOCATIONS)
+    about(SCORERS, STRUCTURES, ALLOCATIONS, key="recipe")
     fixed = structure.fixed_sparsity
     warn_of_number("sparsity", 0, 100)
     percent = st.slider(
@@ -110,6 +111,6 @@ def _choose_recipe() -> Recipe:
 def _pick(label: str, key: str, registry: Registry[Any]) -> str:
     warn_of_unknown(key, registry)
     chosen: str = st.selectbox(
-        label, registry.kinds(), key=key, bind="query-params", help=described(registry)
+        label, registry.kinds(), key=key, bind="query-params", help=question(registry)
     )
     return chosen

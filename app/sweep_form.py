@@ -7,10 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from app import cache
+from app.about import about, question
 from app.forms import structures, warn_of_unknown
 from app.live import duration
 from app.state import Frame
-from sparsity_core.scorers import SCORERS
+from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.store import Store
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep.plan import SweepPlan
@@ -32,8 +33,12 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         for key, known in (("scorers", SCORERS.kinds()), ("layers", layers), ("split", SPLITS)):
             warn_of_unknown(f"sweep-{key}", known)
         scorers = left.multiselect(
-            "Other scorers", SCORERS.kinds(), ["random"], key="sweep-scorers", bind="query-params",
-            help="`random` is the control: a scorer has to beat it.", placeholder="none",
+            "Other scorers", SCORERS.kinds(), key="sweep-scorers", bind="query-params",
+            help=question(SCORERS), placeholder="none",
+        )  # fmt: skip
+        control = left.checkbox(
+            "Random control", True, key="sweep-random", bind="query-params",
+            help="Random scores as well: what a scorer has to beat.",
         )  # fmt: skip
         more = right.multiselect(
             "Other structures", structures(), key="sweep-structures", bind="query-params",
@@ -47,11 +52,15 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         chosen = right.multiselect(
             "Layers", layers, key="sweep-layers", bind="query-params", placeholder="all layers"
         )  # fmt: skip
-        seeds, where = _where(frame)
+        left, right = st.columns([1, 3])
+        with left:
+            seeds, where = _where(frame)
+        with right:
+            about(SCORERS, STRUCTURES, key="sweep")
     return cache.plan_of(
         frame.model,
         layers=chosen or ["all"],
-        scorers=[recipe.scorer, *map(SCORERS.make, scorers)],
+        scorers=[recipe.scorer, *map(SCORERS.make, scorers), *[Random()] * control],
         structures=[recipe.structure, *map(STRUCTURES.make, more)],
         sparsities=[_share(percent) for percent in percents],
         seeds=range(seeds),
