@@ -1,6 +1,6 @@
 """Forecasts beside the truth: the allocation in hand, and every rule at several targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -50,16 +50,6 @@ def check_plan(
     )
 
 
-def by_target(recipes: Mapping[str, Recipe], targets: Sequence[float]) -> dict[str, Recipe]:
-    """Each rule that goes by a target at each of the targets, under a name of its own."""
-    return {
-        f"{name} at {100 * target:g} %": recipe.at(target)
-        for name, recipe in recipes.items()
-        if recipe.allocation.budget is not None
-        for target in targets
-    }
-
-
 def able(rules: Sequence[Ruled]) -> list[Recipe]:
     """The recipes that can be had at one target at least."""
     return [rule.outcome.recipe for rule in rules if not rule.reason]
@@ -84,7 +74,7 @@ def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFram
         found.append(
             {
                 "name": rule.name,
-                "rule": rule.name.partition(" at ")[0],
+                "rule": rule.rule,
                 "target": 100 * row.sparsity,
                 "achieved": _percent(row.achieved_sparsity),
                 "forecast": forecast.total if forecast else None,

@@ -1,6 +1,6 @@
 """Every rule of the registry at one target, and what of it is nearly gone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -22,7 +22,12 @@ class Ruled:
 
     name: str
     outcome: Outcome
-    forecast: Forecast | None
+    forecast: Forecast | None = None
+
+    @property
+    def rule(self) -> str:
+        """The name without its target."""
+        return self.name.partition(" at ")[0]
 
     @property
     def reason(self) -> str | None:
@@ -41,7 +46,7 @@ def recipes_of_rules(frame: Frame, sweep: Sweep | None, target: float) -> dict[s
     return {
         kind: plain(frame.recipe, with_curves(allocation, sweep), target)
         for kind, allocation in made.items()
-        # A rule that goes by no target says nothing until somebody has given it something.
+        # One that goes by no target says nothing until somebody has given it something.
         if allocation.budget is not None or allocation == chosen
     }
 
@@ -56,6 +61,16 @@ def with_curves(allocation: Allocation, sweep: Sweep | None) -> Allocation:
     if isinstance(allocation, Sensitivity) and not allocation.curves and sweep:
         return replace(allocation, curves=tuple(sweep.curves.items()))
     return allocation
+
+
+def at_targets(recipes: Mapping[str, Recipe], targets: Sequence[float]) -> dict[str, Recipe]:
+    """Each rule that goes by a target at each of the targets, under a name of its own."""
+    return {
+        f"{name} at {100 * target:g} %": recipe.at(target)
+        for name, recipe in recipes.items()
+        if recipe.allocation.budget is not None
+        for target in targets
+    }
 
 
 def ruled(frame: Frame, sweep: Sweep | None, recipes: Mapping[str, Recipe]) -> list[Ruled] | None:

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -71,14 +71,12 @@ def outcomes(model: str, device: str, recipes: Sequence[Recipe]) -> list[Outcome
     None until they are there: the page shows a line instead and is drawn again when they are.
     """
     task = cache.task(model)
-    texts = tuple(json.dumps(_untrained(recipe).to_dict()) for recipe in recipes)
     where = (model, task.model_digest, task.train.digest, resolve_device(device))
-    future = _outcomes(*where, texts)
-    try:
-        return future.result(timeout=_PATIENCE)
-    except TimeoutError:
-        _wait_for(future)
+    futures = [_pruned(*where, json.dumps(_untrained(recipe).to_dict())) for recipe in recipes]
+    if wait(futures, _PATIENCE).not_done:
+        _wait_for(futures)
         return None
+    return [future.result() for future in futures]
 
 
 @st.cache_resource(show_spinner=False)
@@ -94,23 +92,17 @@ def _probe(task: Task, device: str) -> Probe:
     return Probe(copy.deepcopy(task.model).to(device), batches, task.loss, seed=0)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _outcomes(
+@st.cache_resource(show_spinner=False, max_entries=512)
+def _pruned(
     model: str,
     model_digest: str,  # noqa: ARG001 - the digests are part of the key
     train_digest: str,  # noqa: ARG001
     device: str,
-    recipes: tuple[str, ...],
-) -> "Future[list[Outcome]]":
-    task = cache.task(model)
+    recipe: str,
+) -> "Future[Outcome]":
+    task, found = cache.task(model), Recipe.from_dict(json.loads(recipe))
     costs = {layer.name: layer for layer in cache.facts(model).cost.layers}
-    found = [Recipe.from_dict(json.loads(text)) for text in recipes]
-
-    def prune_all() -> list[Outcome]:
-        probe = _probe(task, device)
-        return [_outcome(probe, recipe, costs) for recipe in found]
-
-    return _workers().submit(prune_all)
+    return _workers().submit(lambda: _outcome(_probe(task, device), found, costs))
 
 
 def _outcome(probe: Probe, recipe: Recipe, costs: dict[str, LayerCost]) -> Outcome:
@@ -160,11 +152,11 @@ def _zeros(kept_of: Sequence[tuple[int, int]]) -> float:
     return 1 - sum(kept for kept, _ in kept_of) / whole if whole else 0.0
 
 
-def _wait_for(future: "Future[list[Outcome]]") -> None:
+def _wait_for(futures: "Sequence[Future[Outcome]]") -> None:
     @st.fragment(run_every=0.5)
     def look_again() -> None:
         st.info("Scoring the whole model: it may take a moment for a large one.")
-        if future.done():
+        if all(future.done() for future in futures):
             st.rerun()
 
     look_again()

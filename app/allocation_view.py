@@ -1,15 +1,28 @@
 """The upper half of the Allocation page: every rule at one target, and where a layer empties."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
 from app import export
 from app.allocation_charts import all_bars, bars, radar
-from app.allocation_rules import LEAST_SHARE, LEAST_UNITS, Ruled, table_of
+from app.allocation_rules import (
+    LEAST_SHARE,
+    LEAST_UNITS,
+    Ruled,
+    at_targets,
+    mark_of,
+    ruled,
+    table_of,
+)
+from app.allocation_source import Outcome
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.recipe import Recipe
 
 _TARGET = "alloc-target"
+_LADDER = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # targets at which the radar looks ahead
 _NAMED = 4  # layers that a warning lists; the heatmap has all
 _LONG = 18  # characters of a layer's name, for which a panel needs more room
 _ACROSS = 4  # panels side by side; a narrow screen stacks them
@@ -38,6 +51,12 @@ def choose_target(frame: Frame) -> float:
 def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
     """Small multiples: one panel a rule, or the reason why there is none."""
     table = table_of(rules)
+    reason = "It goes by no target. Choose it in the sidebar, or drag a bar below for `manual`."
+    named = {rule.name for rule in rules}
+    rules = [
+        *rules,
+        *(Ruled(k, Outcome(Recipe(), reason=reason)) for k in ALLOCATIONS if k not in named),
+    ]
     st.caption(
         "Sparsity of each layer in the model's order, the number achieved beside its bar; the "
         "dashed line is the target."
@@ -64,7 +83,9 @@ def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
         export.offer(all_bars(table), table, f"allocations-{model}", python=python)
 
 
-def draw_radar(model: str, rules: list[Ruled], python: str) -> None:
+def draw_radar(
+    frame: Frame, rules: list[Ruled], recipes: Mapping[str, Recipe], python: str
+) -> None:
     """Where a rule empties a layer, or nearly: in words first, then layer by layer."""
     table = table_of(rules)
     if table.empty:
@@ -75,17 +96,35 @@ def draw_radar(model: str, rules: list[Ruled], python: str) -> None:
     )
     flagged = table[table["mark"] != ""]
     if flagged.empty:
-        st.success(f"No rule empties a layer at this target ({limits}).", icon=":material/radar:")
+        text = f"No rule empties a layer at this target ({limits})."
+        st.success(f"{text} {_further_out(frame, recipes)}", icon=":material/radar:")
     else:
         found = flagged.groupby("rule", sort=False)
         words = "\n".join(f"- **{rule}**: {_flagged(own)}" for rule, own in found)
         st.warning(f"Where a rule leaves next to nothing:\n{words}", icon=":material/radar:")
     with st.expander("Weights kept, layer by layer (%)", expanded=not flagged.empty):
-        export.show(radar(table), table, f"radar-{model}", python=python, key="radar")
+        export.show(radar(table), table, f"radar-{frame.model}", python=python, key="radar")
         st.caption(
             f"Share of each layer's weights that is left. **×** emptied: no weight is left and "
             f"nothing passes but biases. **!** {limits}."
         )
+
+
+def _further_out(frame: Frame, recipes: Mapping[str, Recipe]) -> str:
+    """The first of some higher targets at which each rule marks a layer."""
+    first = next(iter(recipes.values()))
+    if first.structure.fixed_sparsity is not None:
+        return ""
+    ladder = ruled(frame, None, at_targets(recipes, [t for t in _LADDER if t > first.sparsity]))
+    onset: dict[str, str] = {}
+    for step in ladder or []:
+        marked = [s.layer for s in step.outcome.shares if mark_of(s)]
+        if marked and step.rule not in onset:
+            onset[step.rule] = f"{step.rule} from {100 * step.outcome.recipe.sparsity:g} % on"
+            onset[step.rule] += f" ({marked[0]})"
+    if not onset:
+        return ""
+    return f"Further out some do: {', '.join(onset.values())}."
 
 
 def _flagged(own: pd.DataFrame) -> str:

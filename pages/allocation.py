@@ -6,7 +6,7 @@ from app import allocation_check as check
 from app import cache, live
 from app.allocation_curves import choose_sweep, offer_sweep, sweep_plan
 from app.allocation_editor import draw_editor
-from app.allocation_rules import plain, recipes_of_rules, ruled, with_curves
+from app.allocation_rules import at_targets, plain, recipes_of_rules, ruled, with_curves
 from app.allocation_view import choose_target, draw_radar, draw_rules
 from app.allocation_words import rules_python
 from app.state import frame
@@ -36,7 +36,7 @@ try:
         raise SparsityError(rules[0].reason)
     python = rules_python(chosen.model, list(recipes.values()))
     draw_rules(chosen.model, rules, python)
-    draw_radar(chosen.model, rules, python)
+    draw_radar(chosen, rules, recipes, python)
 
     st.header("Your allocation")
     (hand,) = in_hand
@@ -47,7 +47,7 @@ try:
     st.header("Forecast and truth")
     own = check.check_plan(chosen, [recipe], [recipe.sparsity], sweep)
     targets = check.choose_targets(chosen)
-    every = check.by_target(recipes, targets)
+    every = at_targets(recipes, targets)
     forecasts = ruled(chosen, sweep, every)
     able = check.able(forecasts or [])
     joint = check.check_plan(chosen, able, targets, sweep) if able else None
