@@ -13,7 +13,7 @@ from torch import nn
 from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.errors import NonFiniteError, SparsityError
 from sparsity_core.probe import Probe
-from sparsity_core.prune import prune
+from sparsity_core.prune import prune, refusals
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Random, Wanda
 from sparsity_core.selection import count_pruned
@@ -27,6 +27,8 @@ COMBINATIONS = list(
         [kind for kind in ALLOCATIONS.kinds() if kind not in ("manual", "sensitivity")],
     )
 )
+# Those that can tell the weights of an output apart.
+OF_WEIGHTS = [kind for kind in SCORERS.kinds() if SCORERS.make(kind).ranks == "weights"]
 
 
 def recipe(scorer="magnitude", structure="unstructured", allocation="uniform", **options):
@@ -56,6 +58,11 @@ def test_every_combination_meets_its_budget_or_says_why(
     scorer, structure, allocation, small_conv, batches
 ):
     probe = Probe(small_conv, batches)
+    refused = refusals(probe, SCORERS.make(scorer), STRUCTURES.make(structure))
+    if scorer not in OF_WEIGHTS and refused.keys() == probe.layers.keys():
+        with pytest.raises(SparsityError, match="no layer can be pruned: .*; .*another scorer"):
+            prune(probe, recipe(scorer, structure, allocation, sparsity=0.5))
+        return
     half_by_chance = (scorer, allocation) == ("obs", "lamp")  # of both layers, as 2:4 needs
     if structure == "2:4" and allocation != "uniform" and not half_by_chance:
         with pytest.raises(SparsityError, match=r"2:4 always removes 0\.5|cannot reach"):
@@ -79,7 +86,7 @@ def test_every_combination_meets_its_budget_or_says_why(
         before = pruning.masks
 
 
-@pytest.mark.parametrize("scorer", SCORERS.kinds())
+@pytest.mark.parametrize("scorer", OF_WEIGHTS)
 def test_masks_are_equal_on_repeated_runs(scorer, small_conv, batches):
     one = prune(Probe(small_conv, batches), recipe(scorer, sparsity=0.7)).masks
     two = prune(Probe(copy.deepcopy(small_conv), batches), recipe(scorer, sparsity=0.7)).masks
@@ -91,7 +98,7 @@ def test_masks_are_equal_in_another_process():
     program = """
 import hashlib, torch
 from sparsity_core.probe import Probe
-from sparsity_core.prune import prune
+from sparsity_core.prune import prune, refusals
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import Random, Taylor
 torch.manual_seed(0)
@@ -114,7 +121,7 @@ print(state.hexdigest())
 
 def test_rounds_never_bring_a_weight_back(small_conv, batches):
     first = prune(Probe(small_conv, batches), recipe("random", sparsity=0.5))
-    for scorer in SCORERS.kinds():
+    for scorer in OF_WEIGHTS:
         probe = Probe(small_conv, batches, masks=first.masks, seed=99)
         second = prune(probe, recipe(scorer, sparsity=0.8))
         for name in second.sparsities:
@@ -209,7 +216,7 @@ def test_broken_weights_are_named(value, small_conv):
 
 def test_sparsity_zero_and_one(small_conv, batches):
     probe = Probe(small_conv, batches)
-    for kind in SCORERS:
+    for kind in OF_WEIGHTS:
         assert all(m.all() for m in prune(probe, recipe(kind, sparsity=0.0)).masks.values())
         emptied = prune(probe, recipe(kind, sparsity=1.0))
         assert emptied.emptied == ["conv1.weight", "conv2.weight", "fc.weight"]
