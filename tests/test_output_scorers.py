@@ -150,19 +150,21 @@ def test_attention_is_followed_no_further_than_its_projections():
     }
 
 
-def test_values_are_measured_before_anything_changes_them():
-    def then(model, y):
-        b = model.bn(y)
-        kept = F.relu(b.clone())
-        kept.mul_(100)
-        return y.mul_(0) + kept
-
-    model = Net(then).eval()
-    x = images()
-    # The output is read again, by mul_: its path ends at the convolution itself.
-    seen = []
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        (lambda m, y: F.relu_(m.bn(y)).add_(1), lambda m, y: F.relu(m.bn(y))),
+        (lambda m, y: F.relu(m.bn(y)).view(-1).mul_(0), lambda m, y: F.relu(m.bn(y))),
+        # Read again by mul_, so the path ends at the convolution itself.
+        (lambda m, y: m.bn(y) + y.mul_(0), lambda _, y: y),
+    ],
+)
+def test_values_are_measured_before_anything_changes_them(then, expected):
+    model = Net(lambda m, y: then(m, y).reshape(len(y), -1)).eval()
+    x, seen = images(), []
     follow.measure(model, x, paths(model, x[:1]), lambda _, values: seen.append(values.clone()))
-    assert torch.allclose(seen[0], model.conv(x).transpose(0, 1).flatten(1), atol=1e-6)
+    values = expected(model, model.conv(x)).transpose(0, 1).flatten(1)
+    assert torch.allclose(seen[0], values, atol=1e-6)
 
 
 def test_a_model_that_runs_other_layers_for_other_samples_is_named():
@@ -312,3 +314,20 @@ def test_sample_models_are_scored_or_refused(kind, model):
             prune(probe, recipe)
         return
     assert prune(probe, recipe).skipped == refused
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in SCORERS if SCORERS.make(kind).ranks == "outputs"]
+)
+def test_a_second_round_keeps_removed_outputs_removed(kind):
+    task = load_task("digits-mobilenet")
+    batches = list(task.train.take(16).batches(16))
+    recipe = Recipe(0.7, scorer=SCORERS.make(kind), structure=OUT_CHANNEL)
+    first = prune(Probe(task.model, batches), recipe, sparsity=0.4)
+    second = prune(Probe(task.model, batches, masks=first.masks), recipe)
+    assert second.sparsities.keys() == first.sparsities.keys() != set()
+    for name, share in second.sparsities.items():
+        outputs = second.masks[name].flatten(1)
+        assert not (second.masks[name] & ~first.masks[name]).any()
+        assert torch.equal(outputs.all(1), outputs.any(1))
+        assert second.achieved[name] == pytest.approx(share, abs=0.5 / len(outputs) + 1e-9)
