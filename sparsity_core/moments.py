@@ -16,6 +16,7 @@ from sparsity_core.weights import check_finite
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # inputs, targets
 Inputs = tuple[slice, Tensor]  # rows of a weight, and what they are multiplied by: (positions, K)
+Averages = tuple[slice, int, list[Tensor]]  # rows, positions, means over them
 
 _AT_ONCE = 32  # samples in a forward pass: their patches are in memory together
 _SINGULAR = 1e-12  # share of an input's square that the inputs before it leave unexplained
@@ -55,10 +56,9 @@ def layer_inputs(model: nn.Module, name: str, batches: Batches) -> Iterator[Inpu
 
 def input_means(model: nn.Module, name: str, batches: Batches) -> list[Inputs]:
     """The mean input (K,) of each set of rows, float64; raises as `input_moments` does."""
-    averages = _averages(
-        name, ((rows, len(x), [_mean(x)]) for rows, x in layer_inputs(model, name, batches))
-    )
-    return [(rows, mean) for rows, _, mean in averages]
+    uses = layer_inputs(model, name, batches)
+    parts = ((rows, len(x), [_mean(x)]) for rows, x in uses)
+    return [(rows, mean) for rows, _, [mean] in _averages(name, parts)]
 
 
 def input_moments(model: nn.Module, name: str, batches: Batches) -> list[Moments]:
@@ -68,14 +68,9 @@ def input_moments(model: nn.Module, name: str, batches: Batches) -> list[Moments
     float64 beyond. Raises NonFiniteError for inputs that are not finite, SparsityError when rows
     are used in parts that overlap.
     """
-    averages = _averages(
-        name,
-        (
-            (rows, len(x), [_mean(x), _product(x, x)])
-            for rows, x in layer_inputs(model, name, batches)
-        ),
-    )
-    return [Moments(rows, count, *tensors) for rows, count, *tensors in averages]
+    uses = layer_inputs(model, name, batches)
+    parts = ((rows, len(x), [_mean(x), _product(x, x)]) for rows, x in uses)
+    return [Moments(rows, count, *tensors) for rows, count, tensors in _averages(name, parts)]
 
 
 def paired_moments(
@@ -83,14 +78,11 @@ def paired_moments(
 ) -> list[PairedMoments]:
     """As `input_moments`, and how the inputs go together with those of `other`."""
     pairs = zip(layer_inputs(model, name, batches), layer_inputs(other, name, batches), strict=True)
-    averages = _averages(
-        name,
-        (
-            (rows, len(x), [_mean(x), _product(x, x), _mean(d), _product(x, d)])
-            for (rows, x), (_, d) in pairs
-        ),
+    parts = (
+        (rows, len(x), [_mean(x), _product(x, x), _mean(d), _product(x, d)])
+        for (rows, x), (_, d) in pairs
     )
-    return [PairedMoments(rows, count, *tensors) for rows, count, *tensors in averages]
+    return [PairedMoments(rows, count, *tensors) for rows, count, tensors in _averages(name, parts)]
 
 
 def ridge(second: Tensor, damping: float) -> Tensor:
@@ -147,25 +139,22 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
     return (x.mT @ y).double() / len(x)
 
 
-def _averages(name: str, parts: Iterable[tuple[slice, int, list[Tensor]]]) -> list[tuple]:
-    """(rows, count, *averages) by the rows, from averages over `count` positions each."""
+def _averages(name: str, parts: Iterable[Averages]) -> list[Averages]:
+    """The averages of each set of rows over all its uses."""
     found: dict[tuple[int, int], tuple[int, list[Tensor]]] = {}
     for rows, count, tensors in parts:
-        key = (rows.start, rows.stop)
-        before, old = found.get(key, (0, tensors))
-        total = before + count
-        found[key] = (
-            total,
-            [torch.lerp(a, b, count / total) for a, b in zip(old, tensors, strict=True)],
-        )
-    averages = [(slice(*key), *found[key]) for key in sorted(found)]
-    for (rows, *_), (following, *_) in pairwise(averages):
-        if following.start < rows.stop:
+        span = (rows.start, rows.stop)
+        before, old = found.get(span, (0, tensors))
+        share = count / (before + count)
+        merged = [torch.lerp(a, b, share) for a, b in zip(old, tensors, strict=True)]
+        found[span] = before + count, merged
+    for (start, stop), (other, end) in pairwise(sorted(found)):
+        if other < stop:
             raise SparsityError(
-                f"{name}: rows {rows.start} to {rows.stop} and rows {following.start} to "
-                f"{following.stop} are used apart although they overlap; skip this layer"
+                f"{name}: rows {start} to {stop} and rows {other} to {end} are used apart "
+                "although they overlap; skip this layer"
             )
-    for _, _, tensors in averages:
+    for _, tensors in found.values():
         for tensor in tensors:
             check_finite(name, tensor, "moments of inputs")
-    return [(rows, count, *tensors) for rows, count, tensors in averages]
+    return [(slice(*span), *found[span]) for span in sorted(found)]

@@ -16,6 +16,8 @@ class BiasCorrection(LayerRepair):
 
     x and x' are the inputs of the dense layer and of the layer in the model as mended so far.
     Biases of removed outputs stay zero; an output that merely lost all its weights gets its mean.
+    Means alone: at high sparsity outputs vary less than they did, and units whose mean is negative
+    fall silent behind a ReLU.
     Source: Nagel et al. 2019, arXiv 1906.04721 (there for quantization).
     """
 

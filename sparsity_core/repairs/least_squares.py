@@ -19,8 +19,9 @@ class LeastSquares(LayerRepair):
     y are the dense model's outputs on its own inputs, x the inputs in the model as mended so far;
     a bias is fitted along. The ridge, `damping` times the mean square of the inputs, pulls towards
     the weights as they are, so the error never grows on these samples. Rows that keep the same
-    inputs (channels) are solved together, others one by one. Source: reconstruction as in He et
-    al. 2017, arXiv 1707.06168, and Luo et al. 2017 (ThiNet), arXiv 1707.06342.
+    inputs (channels) are solved together, others one by one, which takes time in wide layers.
+    Source: reconstruction as in He et al. 2017, arXiv 1707.06168, and Luo et al. 2017 (ThiNet),
+    arXiv 1707.06342.
     """
 
     damping: float = 0.01
