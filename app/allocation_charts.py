@@ -103,7 +103,12 @@ def radar(table: pd.DataFrame) -> AnyChart:
         ink=["black" if share > 45 else "white" for share in table["kept_share"]],
     )
     base = alt.Chart(table).encode(
-        alt.X("rule:N", sort=rules, title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
+        alt.X(
+            "rule:N",
+            sort=rules,
+            title=None,
+            axis=alt.Axis(labelAngle=-60, orient="top", labelOverlap=False),
+        ),
         alt.Y("layer:N", sort=layers, title=None, axis=_names()),
     )
     boxes = base.mark_rect(stroke=GREY, strokeWidth=0.5).encode(

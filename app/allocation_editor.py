@@ -82,7 +82,7 @@ def _about(forecast: Forecast | None) -> str:
         known = sum(forecast.rises.values())
         layer, why = next(iter(forecast.unknown.items()))
         others = len(forecast.unknown) - 1
-        also = f", and {others} more layers" if others else ""
+        also = f", and {others} more layer{'s' if others > 1 else ''}" if others else ""
         text = f"Unknown for {layer} ({why}){also}."
         return f"{text} The others add up to {known:+.3f} nats." if forecast.rises else text
     worst = max(forecast.rises, key=forecast.rises.__getitem__, default=None)

@@ -161,5 +161,6 @@ def _forecast(rule: Ruled) -> str:
     if rule.forecast is None:
         return ""
     if rule.forecast.total is None:
-        return f"; no forecast, {len(rule.forecast.unknown)} layers beyond the sweep"
+        beyond = len(rule.forecast.unknown)
+        return f"; no forecast, {beyond} layer{'s' if beyond > 1 else ''} beyond the sweep"
     return f"; forecast {rule.forecast.total:+.3f} nats"

@@ -65,15 +65,13 @@ try:
         measured: list[CurveResult] = store.rows(joint) if joint else []
         left, right = st.columns(check.WIDTHS)
         with left:
-            st.subheader("At the target")
+            st.subheader("In hand, and rules at the target")
             check.draw_truth(own, check.compared(beside, [*store.rows(own), *measured]))
         with right:
             st.subheader("Do single layers add up?")
             if joint and forecasts is not None:
                 check.draw_additivity(joint, check.compared(forecasts, measured))
 
-    plans = [plan for plan in (own, joint, swept) if plan]
-    running = [plan for plan in plans if (view := live.view_of(plan)) and view.active]
-    live.follow(running[0] if running else own, results)
+    live.follow(check.to_follow([plan for plan in (own, joint, swept) if plan]), results)
 except SparsityError as error:
     st.error(str(error))
