@@ -7,6 +7,8 @@ from typing import Any
 import streamlit as st
 
 from app import cache, live
+from app.allocation_words import forecast_python
+from app.forms import warn_of_unknown
 from app.state import Frame
 from app.sweep_form import start_label
 from sparsity_core.plans import row_from_dict
@@ -27,6 +29,7 @@ class Sweep:
     """One sweep's rows for one scorer and structure."""
 
     name: str
+    source: str  # the Python that reads its rows again
     rows: tuple[Any, ...]
     curves: dict[str, Curve]  # the loss rise of each layer alone
     split: str
@@ -53,16 +56,16 @@ def choose_sweep(frame: Frame) -> Sweep | None:
     if not found:
         return None
     names = list(found)
-    if len(names) > 1:
-        if st.session_state.get(_KEY) not in names:
-            st.session_state[_KEY] = names[0]
-        name = st.selectbox(
-            "Forecast from", names, key=_KEY, bind="query-params",
-            format_func=lambda name: found[name].text,
-            help="Sensitivity sweeps of this model, scorer and structure.",
-        )  # fmt: skip
-        return found[str(name)]
-    return found[names[0]]
+    if len(names) == 1:
+        return found[names[0]]
+    warn_of_unknown(_KEY, names)
+    if st.session_state.get(_KEY, names[0]) not in names:
+        st.session_state[_KEY] = names[0]  # another scorer's
+    name = st.selectbox(
+        "Forecast from", names, key=_KEY, bind="query-params",
+        help="Sensitivity sweeps of this model, scorer and structure, the fullest first.",
+    )  # fmt: skip
+    return found[str(name)]
 
 
 def sweep_plan(frame: Frame) -> SweepPlan:
@@ -79,11 +82,14 @@ def sweep_plan(frame: Frame) -> SweepPlan:
     )
 
 
-def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store) -> None:
+def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store, recipe: Recipe) -> None:
     """What the forecast stands on, and a finer sweep for one click."""
     left, right = st.columns(2, vertical_alignment="center")
     if sweep:
         left.caption(f"The forecast adds up losses of single layers from {sweep.text}.")
+        with left.popover("Copy as Python", icon=":material/code:"):
+            python = forecast_python(plan.model, recipe, sweep.source)
+            st.code(python, language="python", wrap_lines=True)
     else:
         way = f"{SCORERS.label(plan.scorers[0])} · {STRUCTURES.label(plan.structures[0])}"
         left.info(
@@ -110,9 +116,12 @@ def _stored(frame: Frame) -> list[Sweep]:
     for run in store.runs():
         if run.kind != SweepPlan.kind or run.model != frame.model or not run.done:
             continue
+        if run.state in ("queued", "running"):
+            continue  # it would be passed over for a fuller one, and stay so when it is done
         plan: SweepPlan = store.plan(run.id)
         if plan.setting.model_digest == digest and frame.recipe.scorer in plan.scorers:
-            found.append(_sweep(f"run {run.id[:8]}", frame.recipe, store.rows(plan)))
+            source = f"Store().rows(Store().plan({run.id!r}))"
+            found.append(_sweep(f"run {run.id[:8]}", source, frame.recipe, store.rows(plan)))
     return found
 
 
@@ -121,15 +130,18 @@ def _shipped(frame: Frame) -> list[Sweep]:
     if not shipped:
         return []
     rows = [row_from_dict(SweepPlan.kind, row) for row in shipped["rows"]]
-    return [_sweep("shipped with this version", frame.recipe, rows)]
+    shipped_rows = f"catalog()[{frame.model!r}].sensitivity()['rows']"
+    source = f"[row_from_dict('sweep', row) for row in {shipped_rows}]"
+    return [_sweep("shipped with this version", source, frame.recipe, rows)]
 
 
-def _sweep(name: str, recipe: Recipe, rows: Sequence[Any]) -> Sweep:
+def _sweep(name: str, source: str, recipe: Recipe, rows: Sequence[Any]) -> Sweep:
     way = (SCORERS.label(recipe.scorer), STRUCTURES.label(recipe.structure))
     own = tuple(row for row in rows if (row.scorer, row.structure) == way)
     measured = next((row for row in own if row.samples), None)
     return Sweep(
         name,
+        source,
         own,
         curves(own),
         measured.split if measured else "",

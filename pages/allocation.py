@@ -25,13 +25,13 @@ try:
     target = choose_target(chosen)
     sweep = choose_sweep(chosen)
     recipes = recipes_of_rules(chosen, sweep, target)
-    rules = ruled(chosen, sweep, recipes)
     recipe = plain(
         chosen.recipe, with_curves(chosen.recipe.allocation, sweep), chosen.recipe.sparsity
     )
-    in_hand = ruled(chosen, sweep, {check.HAND: recipe})
-    if rules is None or in_hand is None:
+    found = ruled(chosen, sweep, {check.HAND: recipe} | recipes)
+    if found is None:
         st.stop()
+    hand, *rules = shown = found
     if all(rule.reason for rule in rules):
         raise SparsityError(rules[0].reason)
     python = rules_python(chosen.model, list(recipes.values()))
@@ -39,10 +39,9 @@ try:
     draw_radar(chosen, rules, recipes, python)
 
     st.header("Your allocation")
-    (hand,) = in_hand
     draw_editor(chosen, hand, rules)
     swept = sweep_plan(chosen)
-    offer_sweep(swept, sweep, store)
+    offer_sweep(swept, sweep, store, recipe)
 
     st.header("Forecast and truth")
     own = check.check_plan(chosen, [recipe], [recipe.sparsity], sweep)
@@ -58,7 +57,6 @@ try:
     with right:
         if joint:
             check.offer(joint, store, "All rules", "check all")
-    beside = [hand, *rules]
 
     def results() -> None:
         """Everything that grows while a job runs."""
@@ -66,7 +64,7 @@ try:
         left, right = st.columns(check.WIDTHS)
         with left:
             st.subheader("In hand, and rules at the target")
-            check.draw_truth(own, check.compared(beside, [*store.rows(own), *measured]))
+            check.draw_truth(own, check.compared(shown, [*store.rows(own), *measured]))
         with right:
             st.subheader("Do single layers add up?")
             if joint and forecasts is not None:

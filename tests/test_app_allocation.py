@@ -259,6 +259,8 @@ def test_without_a_sweep_one_click_makes_one_and_the_forecast_follows(own_store)
     assert metrics(app)["Forecast of the loss rise"] == f"{alone:+.3f} nats"
     assert "sensitivity" in panels(app)
     assert not [one for one in app.button if one.key == "sweep"]
+    (code,) = [one.value for one in app.code if "predicted_rise" in one.value]
+    assert f"Store().plan({run_.id!r})" in code
 
 
 def test_the_truth_of_the_allocation_in_hand_for_one_click(own_store, task):
@@ -317,3 +319,11 @@ def test_python_prints_the_same_sparsities(own_store, capsys):
     *_, last = run(load_task("digits-mlp"), recipes[0])
     assert first == f"uniform-plus {last.pruning.achieved}"
     assert second.startswith("sensitivity sensitivity: no curve of")
+
+
+def test_python_makes_the_forecast_on_screen(own_store, capsys):
+    app = open_page("allocation", sparsity="70")
+    (code,) = [one.value for one in app.code if "predicted_rise" in one.value]
+    exec(code, {})
+    total = float(capsys.readouterr().out.split()[0])
+    assert metrics(app)["Forecast of the loss rise"] == f"{total:+.3f} nats"
