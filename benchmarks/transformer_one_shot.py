@@ -8,7 +8,12 @@ to score on, embedding and output stay dense. Numbers are validation perplexitie
 Wanda exists because large language models have outlier features: few channels many times larger
 than the rest (Dettmers et al. 2022, arXiv 2208.07339). A model that learns for two minutes grows
 none, so it starts with some: the norms' gain is `--outlier` in every 16th channel and 1 in the
-others. With `--outlier 1` there are none, and Wanda is no better than magnitude.
+others. With `--outlier 1` there are none, and Wanda is no better than magnitude. Means of three
+seeds on a CPU (torch 2.13), about 3 minutes a seed:
+
+                  dense   50 %: magnitude  wanda  sparsegpt   2:4: magnitude  wanda  sparsegpt
+    --outlier 8    6.24              9.39   7.44       6.79            12.55   9.16       6.93
+    --outlier 1    6.05              7.41   7.44       6.63             9.22   9.59       6.95
 
     python -m benchmarks.transformer_one_shot --seeds 3 --json result.json
 """
