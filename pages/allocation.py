@@ -22,8 +22,11 @@ chosen = frame()
 cache.task(chosen.model)
 try:
     store = cache.store()
-    target = choose_target(chosen)
-    sweep = choose_sweep(chosen)
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    with left:
+        target = choose_target(chosen)
+    with right:
+        sweep = choose_sweep(chosen)
     recipes = recipes_of_rules(chosen, sweep, target)
     recipe = plain(
         chosen.recipe, with_curves(chosen.recipe.allocation, sweep), chosen.recipe.sparsity
@@ -63,7 +66,7 @@ try:
         measured: list[CurveResult] = store.rows(joint) if joint else []
         left, right = st.columns(check.WIDTHS)
         with left:
-            st.subheader("In hand, and rules at the target")
+            st.subheader("Forecast beside truth")
             check.draw_truth(own, check.compared(shown, [*store.rows(own), *measured]))
         with right:
             st.subheader("Do single layers add up?")
