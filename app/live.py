@@ -1,6 +1,6 @@
 """A job on screen: how far it is, how long it will take, and a button to stop it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -54,14 +54,17 @@ def _mention(job_id: str) -> None:
         )
 
 
-def start_button(plan: Plan, new: int, label: str, key: str = "start") -> None:
-    """The button that submits a plan; only such a button starts a job on a page."""
-    view = view_of(plan)
-    if view is not None and view.active:
+def start_button(
+    plan: Plan, new: int, label: str, key: str = "start", also: Sequence[Plan] = ()
+) -> None:
+    """The button that submits a plan, and others; only such a button starts a job on a page."""
+    plans = [plan, *also]
+    if any(view is not None and view.active for view in map(view_of, plans)):
         return
     if st.button(label, type="primary", disabled=not new, key=key, icon=":material/play_arrow:"):
         try:
-            cache.queue().submit(plan, retry_failed=True)
+            for each in plans:
+                cache.queue().submit(each, retry_failed=True)
         except SparsityError as error:
             st.error(str(error))
             return

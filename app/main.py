@@ -12,6 +12,7 @@ ICON = Path(__file__).parent / "icon.png"
 PAGES = (
     ("model", "Model", ":material/hub:"),
     ("sensitivity", "Sensitivity", ":material/show_chart:"),
+    ("scorers", "Scorers", ":material/leaderboard:"),
     ("allocation", "Allocation", ":material/equalizer:"),
     ("tradeoff", "Trade-off", ":material/balance:"),
     ("masks", "Masks", ":material/grid_on:"),

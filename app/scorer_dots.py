@@ -1,0 +1,93 @@
+"""Scorers beside chance: a dot each with its interval, over the band of random scores."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from app.theme import GREY, PALETTE, AnyChart
+
+BEATS, UNCLEAR, NO_BETTER = "beats random", "not clearly above random", "no better than random"
+_LOOKS = {  # what a point is -> colour, shape
+    BEATS: (PALETTE[0], "circle"),
+    UNCLEAR: (PALETTE[1], "square"),
+    NO_BETTER: (PALETTE[4], "cross"),
+    "shuffled": (PALETTE[3], "diamond"),
+    "random": (GREY, "triangle-up"),
+    "not compared yet": (PALETTE[5], "circle"),
+}
+
+
+def dots(table: pd.DataFrame, title: str) -> AnyChart:
+    """Best on top; those that do not beat random say so beside their dot."""
+    known = table[table["value"].notna()].copy()
+    known["mark"] = known["control"].where(known["control"] != "", known["verdict"])
+    known["mark"] = known["mark"].where(known["mark"] != "", "not compared yet")
+    own = known[known["control"] != "shuffled"]
+    order = list(own.groupby("scorer")["value"].mean().sort_values(ascending=False).index)
+    order += [scorer for scorer in dict.fromkeys(known["scorer"]) if scorer not in order]
+    marks = [mark for mark in _LOOKS if (known["mark"] == mark).any()]
+    x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=16))
+    y = alt.Y("scorer:N", sort=order, title=None, axis=alt.Axis(labelOverlap=False, grid=True))
+    colour = alt.Color(
+        "mark:N",
+        scale=alt.Scale(domain=marks, range=[_LOOKS[mark][0] for mark in marks]),
+        legend=alt.Legend(title=None, orient="top", columns=2, symbolSize=90, labelLimit=260),
+    )
+    shape = alt.Shape(
+        "mark:N", scale=alt.Scale(domain=marks, range=[_LOOKS[mark][1] for mark in marks])
+    )
+    base = alt.Chart(known).encode(y=y, color=colour)
+    points = base.mark_point(filled=True, size=95, opacity=0.9).encode(
+        x=x, shape=shape, tooltip=_TOOLTIP
+    )
+    measured = known["control"] == ""
+    bars = alt.Chart(known[measured]).encode(y=y, color=colour)
+    intervals = bars.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q")
+    layers = [*_band(known), *_dense(known), intervals, points, *_words(known[measured], y)]
+    return alt.layer(*layers).properties(height=100 + 26 * len(order))
+
+
+def _band(known: pd.DataFrame) -> list[AnyChart]:
+    chance = known.loc[known["control"] == "random", "value"]
+    if chance.empty:
+        return []
+    band = pd.DataFrame({"value": [chance.min()], "to": [chance.max()]})
+    return [alt.Chart(band).mark_rect(color=GREY, opacity=0.25).encode(x="value:Q", x2="to:Q")]
+
+
+def _dense(known: pd.DataFrame) -> list[AnyChart]:
+    rule = alt.Chart(pd.DataFrame({"value": [known["dense"].iloc[0]]}))
+    name = f"dense {known['dense'].iloc[0]:.1f} %"
+    text: dict[str, Any] = {"align": "right", "dx": -5, "color": GREY, "fontSize": 11}
+    return [
+        rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="value:Q"),
+        rule.mark_text(**text).encode(x="value:Q", y=alt.value(-7), text=alt.value(name)),
+    ]
+
+
+def _words(measured: pd.DataFrame, y: alt.Y) -> list[AnyChart]:
+    """The verdict in words where it is not a good one, on the side that has more room."""
+    weak = measured[measured["mark"].isin([UNCLEAR, NO_BETTER])]
+    middle = (measured["low"].min() + measured["high"].max()) / 2
+    left, right = weak[weak["value"] > middle], weak[weak["value"] <= middle]
+    style: dict[str, Any] = {"fontSize": 11, "color": GREY}
+    return [
+        alt.Chart(left).mark_text(**style, align="right", dx=-8).encode(
+            alt.X("low:Q"), y, alt.Text("mark:N")
+        ),
+        alt.Chart(right).mark_text(**style, align="left", dx=8).encode(
+            alt.X("high:Q"), y, alt.Text("mark:N")
+        ),
+    ]  # fmt: skip
+
+
+_TOOLTIP = [
+    alt.Tooltip("scorer:N"),
+    alt.Tooltip("mark:N", title="point"),
+    alt.Tooltip("seed:Q"),
+    alt.Tooltip("value:Q", title="value (%)", format=".2f"),
+    alt.Tooltip("low:Q", title="95 % from", format=".2f"),
+    alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+    alt.Tooltip("status:N"),
+]

@@ -1,0 +1,195 @@
+"""Is a scorer worth more than chance? Each one's accuracy beside random and shuffled masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import streamlit as st
+
+from app import cache, export, live
+from app.curve_words import curve_command, curve_python
+from app.scorer_dots import BEATS, NO_BETTER, UNCLEAR, dots
+from app.scorer_study import Study
+from app.state import Frame
+from app.tradeoff_view import start_label
+from sparsity_core.allocations import Manual
+from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
+from sparsity_core.recipe import Recipe
+from sparsity_core.scorers import SCORERS, Random
+from sparsity_core.store import Store
+
+LAYER, MODEL = "This layer", "Whole model"
+_SEEDS = 5  # of random scores
+_SAMPLES = 2000  # of the validation split, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is measured: every scorer once, as it is and shuffled; random with several seeds."""
+
+    scorers: CurvePlan | None  # None when there is none but random
+    random: CurvePlan
+    scope: str
+    layer: str
+
+    @property
+    def plans(self) -> list[CurvePlan]:
+        """Both; random is the shorter one and comes first, so that verdicts can be given."""
+        return [self.random, *([self.scorers] if self.scorers else [])]
+
+
+def choose_trial(frame: Frame, study: Study) -> Trial:
+    """Prune the layer alone or the whole model; with shuffled masks or without."""
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    scope = left.segmented_control(
+        "Prune", [LAYER, MODEL], default=LAYER, required=True, key="scorers-scope",
+        bind="query-params",
+    )  # fmt: skip
+    shuffled = right.checkbox(
+        "Shuffled masks", True, key="scorers-shuffled", bind="query-params",
+        help="Each scorer again with as many weights kept in each layer, but anywhere in it: what "
+        "its ranking adds to its counts.",
+    )  # fmt: skip
+    base, refused = frame.recipe, set(study.refused_everywhere)
+    if scope == LAYER:
+        alone = Manual(((study.layer, study.share),))
+        base = Recipe(study.share, structure=base.structure, allocation=alone)
+        refused = set(study.refused)
+    ranked = [
+        replace(base, scorer=scorer)
+        for kind in study.kinds
+        if kind not in refused and (scorer := SCORERS.make(kind)) != Random()
+    ]
+    controls = [replace(recipe, shuffled=True) for recipe in ranked] if shuffled else []
+    return Trial(
+        _plan(frame, [*ranked, *controls], 1) if ranked else None,
+        _plan(frame, [replace(base, scorer=Random())], _SEEDS),
+        str(scope),
+        study.layer,
+    )
+
+
+def offer(trial: Trial, store: Store) -> None:
+    """One button for all of it."""
+    first, *others = trial.plans
+    chance, label = start_label(first, store.rows(first))
+    new = chance
+    for plan in others:
+        count, text = start_label(plan, store.rows(plan))
+        label = f"{text} and {chance} of random" if count and chance else text if count else label
+        new += count
+    live.start_button(first, new, label, key="start trial", also=others)
+
+
+def draw_trial(trial: Trial, store: Store) -> None:
+    """A dot for each scorer with its interval, over the band of random scores."""
+    plan = trial.scorers or trial.random
+    table = table_of([row for plan in trial.plans for row in store.rows(plan)])
+    setting = plan.setting
+    if table.empty:
+        st.info("Not measured yet. Run it: the dots appear here.")
+        return
+    where = trial.layer if trial.scope == LAYER else "the whole model"
+    name = f"trial-{trial.layer if trial.scope == LAYER else plan.model}"
+    if table["value"].notna().any():
+        command = "\n".join(map(curve_command, trial.plans))
+        title = f"{setting.metric} (%, {setting.samples:,} {setting.split} samples)"
+        export.show(
+            dots(table, title), table, name, command=command, python=curve_python(plan), key="trial"
+        )
+        shuffle = (
+            " In one layer a shuffled mask is a random one."
+            if trial.scope == LAYER
+            else " Diamonds: as many kept in each layer, but anywhere in it."
+        )
+        st.caption(
+            f"{100 * plan.sparsities[0]:g} % of {where} set to zero, no fine-tuning; "
+            f"{setting.score_samples} train samples score. Bars: the paired 95 % interval over "
+            f"samples, hung from the dense line. Band: lowest to highest of {_SEEDS} random "
+            f"seeds. A scorer that {BEATS} has its whole interval above the band; one that is "
+            f"{UNCLEAR}, only its dot.{shuffle}"
+        )
+    _draw_numbers(table, setting.metric)
+
+
+def table_of(rows: Sequence[CurveResult]) -> pd.DataFrame:
+    """One row a point in per cent: which control it is, its interval, and its verdict."""
+    found = [
+        {
+            "scorer": row.scorer.removesuffix(", shuffled"),
+            "control": _control(row),
+            "seed": row.seed,
+            "value": _percent(row.value),
+            "low": _percent(row.dense_value, minus=row.drop_high),
+            "high": _percent(row.dense_value, minus=row.drop_low),
+            "dense": _percent(row.dense_value),
+            "samples": row.samples,
+            "split": row.split,
+            "status": row.status,
+            "message": row.message,
+        }
+        for row in rows
+    ]
+    table = pd.DataFrame(found)
+    if table.empty:
+        return table
+    for column in ("value", "low", "high", "dense"):
+        table[column] = pd.to_numeric(table[column])
+    chance = table.loc[table["control"] == "random", "value"].dropna()
+    highest = float(chance.max()) if len(chance) else None
+    table["verdict"] = [
+        _verdict(row.control, row.value, row.low, highest) for row in table.itertuples()
+    ]
+    return table
+
+
+def _verdict(control: str, value: float, low: float, highest: float | None) -> str:
+    """Against the best of the random seeds; nothing while there is none."""
+    if control or highest is None or pd.isna(value):
+        return ""
+    if low > highest:
+        return BEATS
+    return UNCLEAR if value > highest else NO_BETTER
+
+
+def _control(row: CurveResult) -> str:
+    if row.scorer == SCORERS.label(Random()):
+        return "random"
+    return "shuffled" if row.scorer.endswith(", shuffled") else ""
+
+
+def _plan(frame: Frame, recipes: Sequence[Recipe], seeds: int) -> CurvePlan:
+    task = cache.task(frame.model)
+    return plan_curve(
+        task,
+        recipes=recipes,
+        sparsities=[recipes[0].sparsity],
+        seeds=range(seeds),
+        samples=min(_SAMPLES, len(task.validation)),
+        device=frame.device,
+    )
+
+
+def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
+    columns = {
+        "scorer": "scorer",
+        "control": "control",
+        "seed": "seed",
+        "value": f"{metric} (%)",
+        "low": "95 % from",
+        "high": "95 % to",
+        "verdict": "verdict",
+        "samples": "samples",
+        "split": "split",
+        "status": "status",
+        "message": "message",
+    }
+    unsound = int((table["status"] != "ok").sum())
+    title = "Every point" + (f"; {unsound} without a sound number" if unsound else "")
+    with st.expander(title):
+        shown = table[list(columns)].rename(columns=columns)
+        st.dataframe(shown.style.format(precision=2), hide_index=True, placeholder="")
+
+
+def _percent(share: float | None, minus: float | None = 0.0) -> float | None:
+    return None if share is None or minus is None else 100 * (share - minus)
