@@ -19,7 +19,7 @@ from sparsity_core.weights import Scores
 
 # captum is imported where it is used: it brings matplotlib, a second that most never need.
 
-_ROWS = 256  # inputs in one forward pass, unless one sample takes more steps
+_ROWS = 128  # inputs in one forward pass, unless one sample takes more steps
 _DELTA = 1e-3  # share of the outputs' change that DeepLift may miss; rounding may need more
 
 
@@ -95,7 +95,8 @@ class IntegratedGradients(_AlongALine):
 
     From the outputs h' for an input of zeros to the outputs h for the sample: (h - h') * the mean
     of df/dh over `steps` points of the line, summed over positions; the size of that, averaged
-    over samples. Source: Sundararajan et al. 2017, arXiv 1703.01365, applied to a layer.
+    over samples. Costs a pass forward and back for each sample, step and layer. Source:
+    Sundararajan et al. 2017, arXiv 1703.01365, applied to a layer.
     """
 
     steps: int = 20  # rank outputs as 200 do: correlation 0.997 or more on the digits models
@@ -117,8 +118,9 @@ class Conductance(_AlongALine):
     """How much of the inputs' integrated gradients flows through the output.
 
     Along the line from an input of zeros to the sample, in `steps` steps: the sum of df/dh times
-    the change of h, over positions too; the size of that, averaged over samples. Source: Dhamdhere
-    et al. 2019, arXiv 1805.12233.
+    the change of h, over positions too; the size of that, averaged over samples. Costs a pass
+    forward and back for each sample, step and layer. Source: Dhamdhere et al. 2019, arXiv
+    1805.12233.
     """
 
     steps: int = 50
