@@ -79,16 +79,17 @@ def bars(table: pd.DataFrame, target: float | None) -> dict[str, Any]:
 def all_bars(table: pd.DataFrame) -> AnyChart:
     """All rules on one sheet, for paper."""
     layers = list(dict.fromkeys(table["layer"]))
-    return (
+    panel = (
         alt.Chart(table)
         .mark_bar(color=PALETTE[0])
         .encode(
-            _percent("achieved"),
+            _percent("achieved").title("sparsity achieved"),
             alt.Y("layer:N", sort=layers, title=None, axis=_names()),
-            alt.Facet("rule:N", columns=3, sort=list(dict.fromkeys(table["rule"])), title=None),
         )
         .properties(width=180)
     )
+    rules = list(dict.fromkeys(table["rule"]))
+    return panel.facet(facet=alt.Facet("rule:N", sort=rules, title=None), columns=3)
 
 
 def radar(table: pd.DataFrame) -> AnyChart:

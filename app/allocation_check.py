@@ -11,6 +11,7 @@ from app.allocation_charts import additivity, dumbbell
 from app.allocation_curves import Sweep
 from app.allocation_rules import Ruled
 from app.curve_words import curve_command, curve_python
+from app.forms import warn_of_unknown
 from app.state import Frame
 from app.tradeoff_view import start_label
 from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
@@ -29,6 +30,7 @@ def choose_targets(frame: Frame) -> list[float]:
     fixed = frame.recipe.structure.fixed_sparsity
     if fixed is not None:
         return [fixed]
+    warn_of_unknown("alloc-targets", map(str, _TARGETS))
     chosen = st.multiselect(
         "Targets of every rule (%)", list(_TARGETS), list(_USUAL),
         key="alloc-targets", bind="query-params",
@@ -139,6 +141,10 @@ def _say_truth(plan: CurvePlan, row: Any) -> None:
 
 def draw_additivity(plan: CurvePlan, table: pd.DataFrame) -> None:
     """All measured rules and targets: do the losses of single layers add up?"""
+    st.caption(
+        "Each point is a rule at a target. On the line, layers pruned together cost what they "
+        "cost alone, as every sensitivity-guided rule assumes; above it they cost more."
+    )
     if table.empty:
         st.info("No rule is measured at these targets yet. Run the check: the points appear here.")
         return

@@ -41,6 +41,11 @@ class Sweep:
         return len({row.sparsity for row in self.rows})
 
     @property
+    def points(self) -> int:
+        """How many of them have a sound number in every layer's curve, besides (0, 0)."""
+        return min((len(curve) - 1 for curve in self.curves.values()), default=0)
+
+    @property
     def text(self) -> str:
         """What the numbers stand on."""
         seeds = len({row.seed for row in self.rows})
@@ -98,7 +103,7 @@ def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store, recipe: Reci
             "smaller ones."
         )
     new, label = start_label(plan, store)
-    if new:
+    if new and (sweep is None or sweep.points < len(plan.sparsities)):
         with right:
             word = "Sweep finer" if sweep else "Sweep"
             live.start_button(plan, new, f"{word}: {label[0].lower()}{label[1:]}", key="sweep")

@@ -113,7 +113,7 @@ def _says(share: Share, forecast: Forecast | None) -> str:
     if abs(share.asked - share.achieved) >= 0.0005:
         text += f" ({100 * share.achieved:.1f} % achieved)"
     if forecast and share.layer in forecast.rises:
-        text += f"; alone {forecast.rises[share.layer]:+.3f}"
+        text += f"; alone {forecast.rises[share.layer]:+.3f} nats"
     elif forecast:
         text += "; alone: not measured so far out"
     return text

@@ -171,6 +171,7 @@ def test_two_of_four_refuses_uneven_rules_in_their_place(own_store):
     assert "erk" not in shown
     assert "2:4 always removes 0.5 of the weights" in texts(app)
     assert any("1 layer stays dense" in expander.label for expander in app.expander)
+    assert not [one for one in app.button if one.key == "sweep"]  # what ships has its one sparsity
 
 
 def test_a_structure_that_fits_no_layer_is_one_line(own_store):
