@@ -32,7 +32,7 @@ def choose_targets(frame: Frame) -> list[float]:
         return [fixed]
     warn_of_unknown("alloc-targets", map(str, _TARGETS))
     chosen = st.multiselect(
-        "Targets of every rule (%)", list(_TARGETS), list(_USUAL),
+        "Targets to check every rule at (%)", list(_TARGETS), list(_USUAL),
         key="alloc-targets", bind="query-params",
     )  # fmt: skip
     return [percent / 100 for percent in chosen]
