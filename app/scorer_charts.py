@@ -55,6 +55,7 @@ def rank_scatter(table: pd.DataFrame, a: str, b: str, cut: float | None) -> AnyC
     """Each unit by its rank under A and under B; colour and shape say who keeps it."""
     domain, looks = list(_PARTS), list(_PARTS.values())
     scale = alt.Scale(domain=[0, 100])
+    legend = alt.Legend(orient="top", symbolOpacity=1, symbolSize=80, columns=4)
     points = (
         alt.Chart(table)
         .mark_point(filled=True, size=26, opacity=0.65)
@@ -63,11 +64,12 @@ def rank_scatter(table: pd.DataFrame, a: str, b: str, cut: float | None) -> AnyC
             y=alt.Y("b:Q", title=f"rank by B, {b} (%, 100 = best)", scale=scale),
             color=alt.Color(
                 "kept by:N",
-                legend=alt.Legend(orient="top", symbolOpacity=1, symbolSize=80, columns=4),
+                legend=legend,
                 scale=alt.Scale(domain=domain, range=[colour for colour, _ in looks]),
             ),
             shape=alt.Shape(
                 "kept by:N",
+                legend=legend,
                 scale=alt.Scale(domain=domain, range=[shape for _, shape in looks]),
             ),
             tooltip=[

@@ -7,7 +7,7 @@ import pandas as pd
 
 from app.theme import GREY, PALETTE, AnyChart
 
-BEATS, UNCLEAR, NO_BETTER = "beats random", "not clearly above random", "no better than random"
+BEATS, UNCLEAR, NO_BETTER = "beats random", "unclear", "no better than random"
 _LOOKS = {  # what a point is -> colour, shape
     BEATS: (PALETTE[0], "circle"),
     UNCLEAR: (PALETTE[1], "square"),
@@ -19,15 +19,18 @@ _LOOKS = {  # what a point is -> colour, shape
 
 
 def dots(table: pd.DataFrame, title: str) -> AnyChart:
-    """Best on top; those that do not beat random say so beside their dot."""
+    """Best on top; those that do not beat random bear a sign before their name as well."""
     known = table[table["value"].notna()].copy()
     known["mark"] = known["control"].where(known["control"] != "", known["verdict"])
     known["mark"] = known["mark"].where(known["mark"] != "", "not compared yet")
+    known["scorer"] = known["scorer"].map(_signs(known)).fillna(known["scorer"])
     own = known[known["control"] != "shuffled"]
     order = list(own.groupby("scorer")["value"].mean().sort_values(ascending=False).index)
     order += [scorer for scorer in dict.fromkeys(known["scorer"]) if scorer not in order]
     marks = [mark for mark in _LOOKS if (known["mark"] == mark).any()]
-    x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=16))
+    ends = known[["low", "high", "value", "dense"]]
+    domain = [float(ends.min().min()) - 2, min(101.0, float(ends.max().max()) + 2)]
+    x = alt.X("value:Q", title=title, scale=alt.Scale(domain=domain, nice=False))
     y = alt.Y("scorer:N", sort=order, title=None, axis=alt.Axis(labelOverlap=False, grid=True))
     colour = alt.Color(
         "mark:N",
@@ -44,7 +47,7 @@ def dots(table: pd.DataFrame, title: str) -> AnyChart:
     measured = known["control"] == ""
     bars = alt.Chart(known[measured]).encode(y=y, color=colour)
     intervals = bars.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q")
-    layers = [*_band(known), *_dense(known), intervals, points, *_words(known[measured], y)]
+    layers = [*_band(known), *_dense(known), intervals, points]
     return alt.layer(*layers).properties(height=100 + 26 * len(order))
 
 
@@ -66,20 +69,14 @@ def _dense(known: pd.DataFrame) -> list[AnyChart]:
     ]
 
 
-def _words(measured: pd.DataFrame, y: alt.Y) -> list[AnyChart]:
-    """The verdict in words where it is not a good one, on the side that has more room."""
-    weak = measured[measured["mark"].isin([UNCLEAR, NO_BETTER])]
-    middle = (measured["low"].min() + measured["high"].max()) / 2
-    left, right = weak[weak["value"] > middle], weak[weak["value"] <= middle]
-    style: dict[str, Any] = {"fontSize": 11, "color": GREY}
-    return [
-        alt.Chart(left).mark_text(**style, align="right", dx=-8).encode(
-            alt.X("low:Q"), y, alt.Text("mark:N")
-        ),
-        alt.Chart(right).mark_text(**style, align="left", dx=8).encode(
-            alt.X("high:Q"), y, alt.Text("mark:N")
-        ),
-    ]  # fmt: skip
+def _signs(known: pd.DataFrame) -> dict[str, str]:
+    """Names with a sign for those whose verdict is not a good one."""
+    signs = {UNCLEAR: "? ", NO_BETTER: "\N{MULTIPLICATION SIGN} "}
+    return {
+        row.scorer: signs.get(row.mark, "") + row.scorer
+        for row in known.itertuples()
+        if not row.control
+    }
 
 
 _TOOLTIP = [

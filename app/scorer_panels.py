@@ -110,7 +110,7 @@ def draw_matrix(
         st.info("No scorer has scored this layer yet.")
     else:
         places = sampled(len(some.values))
-        ordered = {k: found.units.reshape(-1).numpy()[places] for k, found in known.items()}
+        ordered = {k: found.units[places] for k, found in known.items()}
         table = correlations(ordered).reindex(index=list(judged), columns=list(judged))
         listed = table.rename_axis("scorer").reset_index()
         export.show(
@@ -153,8 +153,8 @@ def _points(a: Judgement, b: Judgement) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "unit": places,
-            "a": ranks(a.units.reshape(-1).numpy()[places]),
-            "b": ranks(b.units.reshape(-1).numpy()[places]),
+            "a": ranks(a.units[places]),
+            "b": ranks(b.units[places]),
             "score a": a.values[places],
             "score b": b.values[places],
         }

@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from threading import Lock
@@ -23,7 +23,7 @@ from sparsity_core.structures import Structure
 from sparsity_core.task import Task
 
 SCORE_SAMPLES = 512  # as `run` and `plan_curve` take, so that masks here are those measured
-BUDGET = 20.0  # seconds of scoring that a page spends on a model without being told to
+BUDGET = 30.0  # seconds of scoring that a page spends on a model without being told to
 _PATIENCE = 0.8  # seconds that a script waits before it shows a waiting line
 
 
@@ -33,7 +33,7 @@ class Judgement:
 
     scorer: Scorer
     values: np.ndarray  # scores of units, as scored
-    units: Tensor  # the same as the structure compares them; higher = keep
+    units: np.ndarray  # the same as the structure compares them; higher = keep
     chosen: np.ndarray  # True = the unit stays
     mask: Tensor  # True = the weight stays
 
@@ -55,6 +55,7 @@ class Board:
 
     def __post_init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sparsity-scores")
+        self.judge = lru_cache(maxsize=48)(self._judge)
         self.ready: Future[Probe] = self._thread.submit(self._prepare)
 
     def ask(self, scorers: Sequence[Scorer], must: Sequence[Scorer]) -> None:
@@ -79,6 +80,34 @@ class Board:
         """Empty when it is scored; what went wrong; None when it is not scored yet."""
         answer = self._answers.get(scorer)
         return answer.result() if answer is not None and answer.done() else None
+
+    def wait(self, scorers: Sequence[Scorer]) -> None:
+        """A moment's patience, so that what is quick is there on the first screen."""
+        wait([self._answers[s] for s in scorers if s in self._answers], timeout=_PATIENCE)
+
+    def refusal(self, scorer: Scorer, structure: Structure, layer: str) -> str | None:
+        """Why a layer cannot be judged, or None when it can."""
+        return refusals(self.ready.result(), scorer, structure).get(layer)
+
+    def _judge(
+        self, scorer: Scorer, structure: Structure, layer: str, sparsity: float
+    ) -> Judgement:
+        """What a scorer that has scored says of a layer that it does not refuse.
+
+        Raises NonFiniteError for scores that are NaN or infinite.
+        """
+        probe = self.ready.result()
+        scores = checked_scores(probe, scorer, [layer])[layer]
+        units = unit_scores(probe, layer, scores, scorer, structure)
+        values = scorer.pool(scores, structure.of(probe.layers[layer]).units)
+        mask = masks_from_units(probe.layers[layer], units, structure, sparsity)[layer]
+        return Judgement(
+            scorer=scorer,
+            values=values.detach().cpu().double().reshape(-1).numpy(),
+            units=units.cpu().double().reshape(-1).numpy(),
+            chosen=structure.choose(units, sparsity).cpu().reshape(-1).numpy(),
+            mask=mask.cpu(),
+        )
 
     def _prepare(self) -> Probe:
         """The probe, and which layers each scorer refuses: pages ask for that at once."""
@@ -120,33 +149,6 @@ def board_of(model: str, device: str) -> Board:
         _wait_for(board)
         st.stop()
     return board
-
-
-def refusal(board: Board, scorer: Scorer, structure: Structure, layer: str) -> str | None:
-    """Why a layer cannot be judged, or None when it can."""
-    return refusals(board.ready.result(), scorer, structure).get(layer)
-
-
-@lru_cache(maxsize=48)
-def judge(
-    board: Board, scorer: Scorer, structure: Structure, layer: str, sparsity: float
-) -> Judgement:
-    """What a scorer that has scored says of a layer that it does not refuse.
-
-    Raises NonFiniteError for scores that are NaN or infinite.
-    """
-    probe = board.ready.result()
-    scores = checked_scores(probe, scorer, [layer])[layer]
-    units = unit_scores(probe, layer, scores, scorer, structure)
-    values = scorer.pool(scores, structure.of(probe.layers[layer]).units)
-    mask = masks_from_units(probe.layers[layer], units, structure, sparsity)[layer]
-    return Judgement(
-        scorer=scorer,
-        values=values.detach().cpu().double().reshape(-1).numpy(),
-        units=units.cpu(),
-        chosen=structure.choose(units, sparsity).cpu().reshape(-1).numpy(),
-        mask=mask.cpu(),
-    )
 
 
 @st.cache_resource(show_spinner=False, max_entries=3)

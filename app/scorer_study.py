@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import scorer_panels as panels
 from app.scorer_form import Pair, units_word
-from app.scorer_source import Board, Judgement, judge, refusal
+from app.scorer_source import Board, Judgement
 from app.scorer_words import scores_python
 from sparsity_core.errors import NonFiniteError
 from sparsity_core.prune import refusals
@@ -39,7 +39,7 @@ class Study:
     def refused(self) -> dict[str, str]:
         """Those that cannot judge the layer -> why."""
         found = {
-            kind: refusal(self.board, SCORERS.make(kind), self.recipe.structure, self.layer)
+            kind: self.board.refusal(SCORERS.make(kind), self.recipe.structure, self.layer)
             for kind in self.kinds
         }
         return {kind: reason for kind, reason in found.items() if reason}
@@ -65,6 +65,7 @@ class Study:
 def draw_study(study: Study) -> None:
     """Everything about the layer; again every moment while scorers are at work."""
     study.ask()
+    study.board.wait(study.pair.scorers)
     busy = _at_work(study)
 
     @st.fragment(run_every=_EVERY if busy else None)
@@ -136,7 +137,7 @@ def _judgements(study: Study) -> tuple[dict[str, Judgement | None], dict[str, st
             without[kind] = trouble
             continue
         try:
-            judged[kind] = judge(study.board, scorer, structure, study.layer, study.share)
+            judged[kind] = study.board.judge(scorer, structure, study.layer, study.share)
         except NonFiniteError as error:
             without[kind] = str(error)
     return judged, without
@@ -159,7 +160,9 @@ def _say_progress(study: Study, judged: dict[str, Judgement | None]) -> None:
     left = _left_out(study)
     if coming:
         done = len(able) - len(coming) - len(left)
-        st.caption(f":material/hourglass_top: {done} of {len(able)} scored; next {coming[0]}.")
+        st.caption(
+            f":material/hourglass_top: {done} of {len(able)} scored; {coming[0]} is at work."
+        )
     if left:
         st.caption(
             f"Not scored, to save time: {', '.join(left)}. Switch on *Score all* to have them, or "

@@ -78,6 +78,8 @@ def offer(trial: Trial, store: Store) -> None:
         count, text = start_label(plan, store.rows(plan))
         label = f"{text} and {chance} of random" if count and chance else text if count else label
         new += count
+    if not new:
+        label = f"All {sum(len(plan.points()) for plan in trial.plans)} points are stored"
     live.start_button(first, new, label, key="start trial", also=others)
 
 
@@ -106,8 +108,8 @@ def draw_trial(trial: Trial, store: Store) -> None:
             f"{100 * plan.sparsities[0]:g} % of {where} set to zero, no fine-tuning; "
             f"{setting.score_samples} train samples score. Bars: the paired 95 % interval over "
             f"samples, hung from the dense line. Band: lowest to highest of {_SEEDS} random "
-            f"seeds. A scorer that {BEATS} has its whole interval above the band; one that is "
-            f"{UNCLEAR}, only its dot.{shuffle}"
+            f"seeds. A scorer that {BEATS} has its whole interval above the band; ? {UNCLEAR}: "
+            f"only its dot; \N{MULTIPLICATION SIGN} {NO_BETTER}: not even that.{shuffle}"
         )
     _draw_numbers(table, setting.metric)
 
