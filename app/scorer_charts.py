@@ -11,6 +11,7 @@ from app.scorer_view import Histogram
 from app.theme import DIVERGING, GREY, HIGHLIGHT, PALETTE, AnyChart
 
 _PARTS = PARTS | {"none": (GREY, "circle")}
+_LOW = 270  # pixels of a histogram with its axis and legend
 _WORDED = 20  # scorers up to which a cell of the matrix is wide enough for its number
 
 
@@ -40,7 +41,8 @@ def histogram(found: Histogram, cut: float | None, title: str, unit: str) -> Any
         )
     )
     if cut is None:
-        return bars.properties(height=230)
+        # A layer too, so that the two charts side by side are laid out alike.
+        return alt.layer(bars).properties(height=_LOW)
     # A cut among zeros has no place on a log axis but theirs.
     place = found.zero if found.axis == "log" and cut <= 0 else cut
     rule = (
@@ -48,7 +50,7 @@ def histogram(found: Histogram, cut: float | None, title: str, unit: str) -> Any
         .mark_rule(color=HIGHLIGHT, strokeWidth=2, strokeDash=[5, 3])
         .encode(x="left:Q", tooltip=alt.value(f"cut: {cut:.3g}"))
     )
-    return alt.layer(bars, rule).properties(height=230)
+    return alt.layer(bars, rule).properties(height=_LOW)
 
 
 def rank_scatter(table: pd.DataFrame, a: str, b: str, cut: float | None) -> AnyChart:
@@ -134,7 +136,7 @@ def matrix(table: pd.DataFrame, a: str, b: str) -> AnyChart:
     )
     ring = (
         alt.Chart(cells[(cells["row"] == a) & (cells["column"] == b)])
-        .mark_rect(filled=False, stroke=HIGHLIGHT, strokeWidth=3)
+        .mark_rect(filled=False, stroke=PALETTE[0], strokeWidth=3.5)
         .encode(x, y)
     )
     drawn = alt.layer(boxes, words, ring).resolve_scale(color="independent")

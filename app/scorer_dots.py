@@ -30,7 +30,8 @@ def dots(table: pd.DataFrame, title: str) -> AnyChart:
     marks = [mark for mark in _LOOKS if (known["mark"] == mark).any()]
     ends = known[["low", "high", "value", "dense"]]
     domain = [float(ends.min().min()) - 2, min(101.0, float(ends.max().max()) + 2)]
-    x = alt.X("value:Q", title=title, scale=alt.Scale(domain=domain, nice=False))
+    scale = alt.Scale(domain=domain, nice=False)
+    x = alt.X("value:Q", title=title, scale=scale)
     y = alt.Y("scorer:N", sort=order, title=None, axis=alt.Axis(labelOverlap=False, grid=True))
     colour = alt.Color(
         "mark:N",
@@ -46,26 +47,26 @@ def dots(table: pd.DataFrame, title: str) -> AnyChart:
     )
     measured = known["control"] == ""
     bars = alt.Chart(known[measured]).encode(y=y, color=colour)
-    intervals = bars.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q")
-    layers = [*_band(known), *_dense(known), intervals, points]
+    intervals = bars.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
+    layers = [*_band(known, x), *_dense(known, x), intervals, points]
     return alt.layer(*layers).properties(height=100 + 26 * len(order))
 
 
-def _band(known: pd.DataFrame) -> list[AnyChart]:
+def _band(known: pd.DataFrame, x: alt.X) -> list[AnyChart]:
     chance = known.loc[known["control"] == "random", "value"]
     if chance.empty:
         return []
     band = pd.DataFrame({"value": [chance.min()], "to": [chance.max()]})
-    return [alt.Chart(band).mark_rect(color=GREY, opacity=0.25).encode(x="value:Q", x2="to:Q")]
+    return [alt.Chart(band).mark_rect(color=GREY, opacity=0.25).encode(x, x2="to:Q")]
 
 
-def _dense(known: pd.DataFrame) -> list[AnyChart]:
+def _dense(known: pd.DataFrame, x: alt.X) -> list[AnyChart]:
     rule = alt.Chart(pd.DataFrame({"value": [known["dense"].iloc[0]]}))
     name = f"dense {known['dense'].iloc[0]:.1f} %"
     text: dict[str, Any] = {"align": "right", "dx": -5, "color": GREY, "fontSize": 11}
     return [
-        rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="value:Q"),
-        rule.mark_text(**text).encode(x="value:Q", y=alt.value(-7), text=alt.value(name)),
+        rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x),
+        rule.mark_text(**text).encode(x, y=alt.value(-7), text=alt.value(name)),
     ]
 
 
