@@ -29,7 +29,7 @@ def histogram(found: Histogram, cut: float | None, title: str, unit: str) -> Any
         .encode(
             x=alt.X("left:Q", bin="binned", title=title, scale=_scale(found), axis=_axis(found)),
             x2="right:Q",
-            y=alt.Y("units:Q", title=unit, stack="zero"),
+            y=alt.Y("units:Q", title=unit, stack="zero", axis=alt.Axis(tickMinStep=1)),
             color=kept,
             order=alt.Order("part:N"),
             tooltip=[
@@ -60,7 +60,7 @@ def rank_scatter(table: pd.DataFrame, a: str, b: str, cut: float | None) -> AnyC
     legend = alt.Legend(orient="top", symbolOpacity=1, symbolSize=80, columns=4)
     points = (
         alt.Chart(table)
-        .mark_point(filled=True, size=26, opacity=0.65)
+        .mark_point(filled=True, size=max(26, min(110, 12_000 // len(table))), opacity=0.7)
         .encode(
             x=alt.X("a:Q", title=f"rank by A, {a} (%, 100 = best)", scale=scale),
             y=alt.Y("b:Q", title=f"rank by B, {b} (%, 100 = best)", scale=scale),

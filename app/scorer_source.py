@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from threading import Lock
@@ -24,6 +25,7 @@ from sparsity_core.task import Task
 
 SCORE_SAMPLES = 512  # as `run` and `plan_curve` take, so that masks here are those measured
 BUDGET = 30.0  # seconds of scoring that a page spends on a model without being told to
+_FEW = 16  # samples that tell what all of them would cost
 _PATIENCE = 0.8  # seconds that a script waits before it shows a waiting line
 
 
@@ -48,6 +50,7 @@ class Board:
     task: Task
     device: str
     spent: float = 0.0  # seconds of scoring so far
+    prices: dict[Scorer, float] = field(default_factory=dict)  # seconds that one would take
     _answers: "dict[Scorer, Future[str]]" = field(default_factory=dict)
     _waiting: list[Scorer] = field(default_factory=list)
     _must: set[Scorer] = field(default_factory=set)
@@ -63,7 +66,8 @@ class Board:
         with self._lock:
             self._must.update(must)
             for scorer in (*must, *scorers):
-                affordable = self.spent < BUDGET or scorer in self._must
+                affordable = self.spent + self.prices.get(scorer, 0.0) < BUDGET
+                affordable |= scorer in self._must
                 if scorer not in self._answers and affordable:
                     self._answers[scorer] = Future()
                     self._waiting.append(scorer)
@@ -73,13 +77,15 @@ class Board:
 
     def under_way(self, scorer: Scorer) -> bool:
         """Was it asked for, and is not there yet?"""
-        answer = self._answers.get(scorer)
-        return answer is not None and not answer.done()
+        with self._lock:
+            answer = self._answers.get(scorer)
+            return answer is not None and not answer.done()
 
     def trouble(self, scorer: Scorer) -> str | None:
         """Empty when it is scored; what went wrong; None when it is not scored yet."""
-        answer = self._answers.get(scorer)
-        return answer.result() if answer is not None and answer.done() else None
+        with self._lock:
+            answer = self._answers.get(scorer)
+            return answer.result() if answer is not None and answer.done() else None
 
     def wait(self, scorers: Sequence[Scorer]) -> None:
         """A moment's patience, so that what is quick is there on the first screen."""
@@ -112,6 +118,7 @@ class Board:
     def _prepare(self) -> Probe:
         """The probe, and which layers each scorer refuses: pages ask for that at once."""
         batches = draw_batches(self.task.train, SCORE_SAMPLES, 0, self.device)
+        self._few = draw_batches(self.task.train, _FEW, 0, self.device)
         model = copy.deepcopy(self.task.model).to(self.device)
         probe = Probe(model, batches, self.task.loss, seed=0)
         for kind in SCORERS:
@@ -125,9 +132,14 @@ class Board:
         with self._lock:
             scorer = self._waiting.pop(0)
             answer = self._answers[scorer]
-            if self.spent >= BUDGET and scorer not in self._must:
-                del self._answers[scorer]
-                return
+            demanded = scorer in self._must
+        if not demanded and self._too_dear(scorer):
+            with self._lock:
+                if scorer not in self._must:  # somebody may have asked for it meanwhile
+                    del self._answers[scorer]
+                    answer.cancel()
+                    answer.set_running_or_notify_cancel()  # whoever waits goes on
+                    return
         started = time.perf_counter()
         try:
             probe = self.ready.result()
@@ -137,6 +149,17 @@ class Board:
             said = str(error) if isinstance(error, SparsityError) else repr(error)
         self.spent += time.perf_counter() - started
         answer.set_result(said)
+
+    def _too_dear(self, scorer: Scorer) -> bool:
+        """Would it pass the budget, going by the time that it takes for a few samples?"""
+        if not scorer.needs_data or self.spent >= BUDGET:
+            return self.spent >= BUDGET
+        small = Probe(self.ready.result().model, self._few, self.task.loss)
+        started = time.perf_counter()
+        with suppress(Exception):  # it will be said when it is scored
+            scorer.score(small)
+        self.prices[scorer] = (time.perf_counter() - started) * SCORE_SAMPLES / _FEW
+        return self.spent + self.prices[scorer] >= BUDGET
 
 
 def board_of(model: str, device: str) -> Board:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import scorer_panels as panels
+from app.live import duration
 from app.scorer_form import Pair, units_word
 from app.scorer_source import Board, Judgement
 from app.scorer_words import scores_python
@@ -154,6 +155,12 @@ def _left_out(study: Study) -> list[str]:
     return [k for k, s in able if board.trouble(s) is None and not board.under_way(s)]
 
 
+def _priced(study: Study, kinds: list[str]) -> list[str]:
+    """Names with the time that each would take, where it is known."""
+    prices = {kind: study.board.prices.get(SCORERS.make(kind)) for kind in kinds}
+    return [f"{k} (up to {duration(price)})" if price else k for k, price in prices.items()]
+
+
 def _say_progress(study: Study, judged: dict[str, Judgement | None]) -> None:
     able = [kind for kind in judged if kind not in study.refused]
     coming = [kind for kind in able if study.board.under_way(SCORERS.make(kind))]
@@ -165,6 +172,6 @@ def _say_progress(study: Study, judged: dict[str, Judgement | None]) -> None:
         )
     if left:
         st.caption(
-            f"Not scored, to save time: {', '.join(left)}. Switch on *Score all* to have them, or "
-            "choose one as A or B."
+            f"Not scored, to save time: {', '.join(_priced(study, left))}. Switch on *Score all* "
+            "to have them, or choose one as A or B."
         )

@@ -1,6 +1,7 @@
 """The Scorers page, the controls beside scorers, and registry entries to read in the forms."""
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -49,8 +50,7 @@ def opened(**link):
     app = open_page("scorers", **(PAGE | link))
     assert not app.exception
     board = scorer_source.board_of(str(app.selectbox(key="model").value), "auto")
-    for answer in list(board._answers.values()):
-        answer.result(60)
+    board.wait(list(board._answers))
     app.run()
     assert not app.exception
     return app
@@ -164,6 +164,26 @@ def test_no_more_scorers_are_started_when_the_time_is_spent(own_store, monkeypat
     app = opened(**{"scorers-all": "true"})
     assert "Not scored" not in texts(app)
     assert correlations_on_screen(app).notna().all()
+
+
+def test_a_scorer_too_dear_for_the_budget_lets_the_others_pass(own_store, monkeypatch):
+    score = Taylor.score
+
+    def slow(self, probe):
+        time.sleep(0.5)
+        return score(self, probe)
+
+    monkeypatch.setattr(Taylor, "score", slow)
+    monkeypatch.setattr(scorer_source, "BUDGET", 15.0)  # 0.5 s for 16 samples: 16 s for 512
+    app = opened(**{"scorer-b": "wanda"})
+    for _ in range(100):
+        app.run()
+        if "at work" not in texts(app):
+            break
+        time.sleep(0.1)
+    assert "Not scored, to save time: taylor (up to 16 s)" in texts(app)
+    shown = correlations_on_screen(app).index.get_level_values(0)
+    assert set(shown) == {"magnitude", "random", "wanda"}
 
 
 def test_two_tabs_share_what_is_scored(own_store, monkeypatch):
