@@ -1,6 +1,7 @@
 """Scorers drawn: histograms with their cut, ranks against ranks, every two correlated."""
 
 import math
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,6 +13,7 @@ from app.theme import DIVERGING, GREY, HIGHLIGHT, PALETTE, AnyChart
 
 _PARTS = PARTS | {"none": (GREY, "circle")}
 _LOW = 270  # pixels of a histogram with its axis and legend
+_WHOLE: dict[str, Any] = {"labelOverlap": False, "labelLimit": 200}  # no name is cut
 _WORDED = 20  # scorers up to which a cell of the matrix is wide enough for its number
 
 
@@ -105,8 +107,8 @@ def matrix(table: pd.DataFrame, a: str, b: str) -> AnyChart:
     cells["text"] = [_short(value) for value in cells["value"]]
     # Both ends of the scheme are dark, its middle is light.
     cells["ink"] = ["white" if abs(v) > 0.75 else "black" for v in cells["value"].fillna(0)]
-    x = alt.X("column:N", sort=kinds, title="B", axis=alt.Axis(labelAngle=-50, labelOverlap=False))
-    y = alt.Y("row:N", sort=kinds, title="A", axis=alt.Axis(labelOverlap=False))
+    x = alt.X("column:N", sort=kinds, title="B", axis=alt.Axis(labelAngle=-50, **_WHOLE))
+    y = alt.Y("row:N", sort=kinds, title="A", axis=alt.Axis(**_WHOLE))
     base = alt.Chart(cells).encode(x, y)
     boxes = (
         base.mark_rect(stroke=GREY, strokeWidth=0.4)

@@ -8,10 +8,12 @@ import pandas as pd
 from app.theme import GREY, PALETTE, AnyChart
 
 BEATS, UNCLEAR, NO_BETTER = "beats random", "unclear", "no better than random"
+EMPTIED = "empties a layer"
 _LOOKS = {  # what a point is -> colour, shape
     BEATS: (PALETTE[0], "circle"),
     UNCLEAR: (PALETTE[1], "square"),
     NO_BETTER: (PALETTE[4], "cross"),
+    EMPTIED: (PALETTE[4], "triangle-down"),
     "shuffled": (PALETTE[3], "diamond"),
     "random": (GREY, "triangle-up"),
     "not compared yet": (PALETTE[5], "circle"),
@@ -32,7 +34,8 @@ def dots(table: pd.DataFrame, title: str) -> AnyChart:
     domain = [float(ends.min().min()) - 2, min(101.0, float(ends.max().max()) + 2)]
     scale = alt.Scale(domain=domain, nice=False)
     x = alt.X("value:Q", title=title, scale=scale)
-    y = alt.Y("scorer:N", sort=order, title=None, axis=alt.Axis(labelOverlap=False, grid=True))
+    axis = alt.Axis(labelOverlap=False, labelLimit=200, grid=True)
+    y = alt.Y("scorer:N", sort=order, title=None, axis=axis)
     colour = alt.Color(
         "mark:N",
         scale=alt.Scale(domain=marks, range=[_LOOKS[mark][0] for mark in marks]),
@@ -72,7 +75,7 @@ def _dense(known: pd.DataFrame, x: alt.X) -> list[AnyChart]:
 
 def _signs(known: pd.DataFrame) -> dict[str, str]:
     """Names with a sign for those whose verdict is not a good one."""
-    signs = {UNCLEAR: "? ", NO_BETTER: "\N{MULTIPLICATION SIGN} "}
+    signs = {UNCLEAR: "? ", EMPTIED: "! ", NO_BETTER: "\N{MULTIPLICATION SIGN} "}
     return {
         row.scorer: signs.get(row.mark, "") + row.scorer
         for row in known.itertuples()

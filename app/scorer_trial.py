@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import cache, export, live
 from app.curve_words import curve_command, curve_python
-from app.scorer_dots import BEATS, NO_BETTER, UNCLEAR, dots
+from app.scorer_dots import BEATS, EMPTIED, NO_BETTER, UNCLEAR, dots
 from app.scorer_study import Study
 from app.state import Frame
 from app.tradeoff_view import start_label
@@ -110,6 +110,7 @@ def draw_trial(trial: Trial, store: Store) -> None:
             f"samples, hung from the dense line. Band: lowest to highest of {_SEEDS} random "
             f"seeds. A scorer that {BEATS} has its whole interval above the band; ? {UNCLEAR}: "
             f"only its dot; \N{MULTIPLICATION SIGN} {NO_BETTER}: not even that.{shuffle}"
+            + _emptied(table)
         )
     _draw_numbers(table, setting.metric)
 
@@ -140,18 +141,31 @@ def table_of(rows: Sequence[CurveResult]) -> pd.DataFrame:
     chance = table.loc[table["control"] == "random", "value"].dropna()
     highest = float(chance.max()) if len(chance) else None
     table["verdict"] = [
-        _verdict(row.control, row.value, row.low, highest) for row in table.itertuples()
+        "" if row.control else _verdict(row.status, row.value, row.low, highest)
+        for row in table.itertuples()
     ]
     return table
 
 
-def _verdict(control: str, value: float, low: float, highest: float | None) -> str:
+def _verdict(status: str, value: float, low: float, highest: float | None) -> str:
     """Against the best of the random seeds; nothing while there is none."""
-    if control or highest is None or pd.isna(value):
+    if status == "collapsed":
+        return EMPTIED
+    if highest is None or pd.isna(value):
         return ""
     if low > highest:
         return BEATS
     return UNCLEAR if value > highest else NO_BETTER
+
+
+def _emptied(table: pd.DataFrame) -> str:
+    """What to know of points whose number says nothing about the sparsity."""
+    emptied = table[table["status"] == "collapsed"]
+    seeds = int((emptied["control"] == "random").sum())
+    said = f" Random emptied a layer with {seeds} of its seeds." if seeds else ""
+    if (emptied["control"] == "").any():
+        said += f" ! {EMPTIED}: a number, but nothing passes there but biases."
+    return said
 
 
 def _control(row: CurveResult) -> str:

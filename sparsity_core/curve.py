@@ -25,6 +25,9 @@ from sparsity_core.weights import canonical_names, check_sparsity
 from sparsity_core.workbench import workbench
 
 
+_TITLED = 4  # recipes that a plan's title names
+
+
 @dataclass(frozen=True)
 class CurveResult:
     """One point of a curve; the fields are the columns of the file, None = not measured."""
@@ -85,12 +88,16 @@ class CurvePlan(Planned):
     @property
     def title(self) -> str:
         """One line for lists of runs."""
-        labels = dict.fromkeys(
-            f"{SCORERS.label(r.scorer)} {STRUCTURES.label(r.structure)} "
-            f"{ALLOCATIONS.label(r.allocation)}"
-            for r in self.recipes
+        labels = list(
+            dict.fromkeys(
+                f"{SCORERS.label(r.scorer)} {STRUCTURES.label(r.structure)} "
+                f"{ALLOCATIONS.label(r.allocation)}"
+                for r in self.recipes
+            )
         )
-        return f"{self.model}: whole-model curve, {'; '.join(labels)}"
+        more = [f"{len(labels) - _TITLED} more"] if len(labels) > _TITLED + 1 else []
+        named = labels[:_TITLED] if more else labels
+        return f"{self.model}: whole-model curve, {'; '.join(named + more)}"
 
     def points(self) -> list[CurvePoint]:
         """All points, recipe by recipe."""

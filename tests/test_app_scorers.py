@@ -14,7 +14,7 @@ from app.curve_form import with_controls
 from app.curve_names import label
 from app.curve_words import curve_command
 from app.reopen import view_of
-from app.scorer_dots import BEATS, NO_BETTER, UNCLEAR, dots
+from app.scorer_dots import BEATS, EMPTIED, NO_BETTER, UNCLEAR, dots
 from app.scorer_trial import table_of
 from app.scorer_view import correlations, cut, histogram, ranks
 from app.scorer_words import scores_python
@@ -181,7 +181,7 @@ def test_a_scorer_too_dear_for_the_budget_lets_the_others_pass(own_store, monkey
         if "at work" not in texts(app):
             break
         time.sleep(0.1)
-    assert "Not scored, to save time: taylor (up to 16 s)" in texts(app)
+    assert "Not scored, to save time: taylor (up to" in texts(app)
     shown = correlations_on_screen(app).index.get_level_values(0)
     assert set(shown) == {"magnitude", "random", "wanda"}
 
@@ -314,6 +314,17 @@ def test_verdicts_go_by_the_best_random_seed():
     names = {r["scorer"] for d in chart["datasets"].values() for r in d if "scorer" in r}
     assert {"magnitude", "? taylor", "\N{MULTIPLICATION SIGN} wanda"} <= names
     assert set(table_of(rows[2:])["verdict"]) == {""}  # no random yet: nothing to say
+    collapsed = replace(row("obd", 0.95, 0.9), status="collapsed")
+    assert list(table_of([*rows, collapsed])["verdict"])[-1] == EMPTIED
+
+
+def test_a_trial_of_many_scorers_has_a_short_title():
+    recipes = [Recipe(scorer=SCORERS.make(kind)) for kind in SCORERS]
+    plan = plan_curve(load_task("digits-mlp"), recipes=recipes)
+    assert plan.title.endswith(f"; {len(recipes) - 4} more")
+    assert len(plan.title) < 200
+    few = plan_curve(load_task("digits-mlp"), recipes=recipes[:5])
+    assert SCORERS.label(recipes[4].scorer) in few.title
 
 
 def test_controls_come_besides_and_random_is_not_shuffled():
