@@ -24,7 +24,6 @@ from sparsity_core.train import evaluate
 from sparsity_core.weights import canonical_names, check_sparsity
 from sparsity_core.workbench import workbench
 
-
 _TITLED = 4  # recipes that a plan's title names
 
 
