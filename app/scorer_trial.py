@@ -14,6 +14,7 @@ from app.state import Frame
 from app.tradeoff_view import start_label
 from sparsity_core.allocations import Manual
 from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
+from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.store import Store
@@ -52,6 +53,8 @@ def choose_trial(frame: Frame, study: Study) -> Trial:
     )  # fmt: skip
     base, refused = frame.recipe, set(study.refused_everywhere)
     if scope == LAYER:
+        if reason := study.board.refusal(Random(), base.structure, study.layer):
+            raise SparsityError(f"{study.layer} {reason}")
         alone = Manual(((study.layer, study.share),))
         base = Recipe(study.share, structure=base.structure, allocation=alone)
         refused = set(study.refused)

@@ -123,6 +123,10 @@ def test_a_layer_that_nobody_can_have_says_so(own_store):
     assert len(app.info) >= 3
     assert "needs a multiple of 4 inputs, got 1" in app.info[0].value
     assert "No scorer has scored this layer yet" in texts(app)
+    assert "needs a multiple of 4 inputs" in app.error[0].value
+    assert not [button for button in app.button if button.key == "start trial"]
+    app.segmented_control(key="scorers-scope").set_value("Whole model").run()
+    assert not app.error
 
 
 @pytest.mark.parametrize("sparsity", ["0", "100"])
