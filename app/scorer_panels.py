@@ -122,7 +122,8 @@ def draw_matrix(
         )
         st.caption(
             f"Spearman's rank correlation over the {len(some.values):,} {unit} of {layer}{few}, "
-            "each compared as the structure compares them: within rows only by the place there. "
+            f"scored on {SCORE_SAMPLES} train samples where data is needed; what is compared "
+            "within rows only goes by its place there. "
             "Click a cell to take its row as A and its column as B."
         )
     for reason, kinds in _by_reason(refused).items():
