@@ -98,10 +98,10 @@ def draw_trial(trial: Trial, store: Store) -> None:
     name = f"trial-{trial.layer if trial.scope == LAYER else plan.model}"
     if table["value"].notna().any():
         command = "\n".join(map(curve_command, trial.plans))
+        python = "\n\n".join(map(curve_python, trial.plans))
         title = f"{setting.metric} (%, {setting.samples:,} {setting.split} samples)"
-        export.show(
-            dots(table, title), table, name, command=command, python=curve_python(plan), key="trial"
-        )
+        chart = dots(table, title)
+        export.show(chart, table, name, command=command, python=python, key="trial")
         shuffle = (
             " In one layer a shuffled mask is a random one."
             if trial.scope == LAYER
