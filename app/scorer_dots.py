@@ -7,7 +7,7 @@ import pandas as pd
 
 from app.theme import GREY, PALETTE, AnyChart
 
-BEATS, UNCLEAR, NO_BETTER = "beats random", "unclear", "no better than random"
+BEATS, UNCLEAR, NO_BETTER = "beats chance", "unclear", "no better than chance"
 EMPTIED = "empties a layer"
 _LOOKS = {  # what a point is -> colour, shape
     BEATS: (PALETTE[0], "circle"),
@@ -21,7 +21,7 @@ _LOOKS = {  # what a point is -> colour, shape
 
 
 def dots(table: pd.DataFrame, title: str) -> AnyChart:
-    """Best on top; those that do not beat random bear a sign before their name as well."""
+    """Best on top; those that do not beat chance bear a sign before their name as well."""
     known = table[table["value"].notna()].copy()
     known["mark"] = known["control"].where(known["control"] != "", known["verdict"])
     known["mark"] = known["mark"].where(known["mark"] != "", "not compared yet")

@@ -1,5 +1,6 @@
 """Is a scorer worth more than chance? Each one's accuracy beside random and shuffled masks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -111,9 +112,9 @@ def draw_trial(trial: Trial, store: Store) -> None:
             f"{100 * plan.sparsities[0]:g} % of {where} set to zero, no fine-tuning; "
             f"{setting.score_samples} train samples score. Bars: the paired 95 % interval over "
             f"samples, hung from the dense line. Band: lowest to highest of {_SEEDS} random "
-            f"seeds. A scorer that {BEATS} has its whole interval above the band; ? {UNCLEAR}: "
-            f"only its dot; \N{MULTIPLICATION SIGN} {NO_BETTER}: not even that.{shuffle}"
-            + _emptied(table)
+            f"seeds. A scorer that {BEATS} has its whole interval above the band and its own "
+            f"shuffled mask; ? {UNCLEAR}: only its dot; \N{MULTIPLICATION SIGN} {NO_BETTER}: not "
+            f"even that.{shuffle}" + _emptied(table)
         )
     _draw_numbers(table, setting.metric)
 
@@ -142,23 +143,27 @@ def table_of(rows: Sequence[CurveResult]) -> pd.DataFrame:
     for column in ("value", "low", "high", "dense"):
         table[column] = pd.to_numeric(table[column])
     chance = table.loc[table["control"] == "random", "value"].dropna()
-    highest = float(chance.max()) if len(chance) else None
+    shuffled = table[table["control"] == "shuffled"].groupby("scorer")["value"].max()
+    # A scorer has to beat both: random scores, and its own counts without its ranking.
+    own = table["scorer"].map(shuffled).astype(float)
+    known = len(chance) > 0
+    table["bar"] = own.fillna(chance.max()).clip(lower=chance.max()) if known else math.nan
     table["verdict"] = [
-        "" if row.control else _verdict(row.status, row.value, row.low, highest)
+        "" if row.control else _verdict(row.status, row.value, row.low, row.bar)
         for row in table.itertuples()
     ]
     return table
 
 
-def _verdict(status: str, value: float, low: float, highest: float | None) -> str:
-    """Against the best of the random seeds; nothing while there is none."""
+def _verdict(status: str, value: float, low: float, bar: float) -> str:
+    """Against the better of both controls; nothing while random is not there."""
     if status == "collapsed":
         return EMPTIED
-    if highest is None or pd.isna(value):
+    if pd.isna(bar) or pd.isna(value):
         return ""
-    if low > highest:
+    if low > bar:
         return BEATS
-    return UNCLEAR if value > highest else NO_BETTER
+    return UNCLEAR if value > bar else NO_BETTER
 
 
 def _emptied(table: pd.DataFrame) -> str:
@@ -197,6 +202,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
         "value": f"{metric} (%)",
         "low": "95 % from",
         "high": "95 % to",
+        "bar": "best of chance (%)",
         "verdict": "verdict",
         "samples": "samples",
         "split": "split",

@@ -290,7 +290,7 @@ def test_the_whole_model_leaves_out_only_who_cannot_prune_it(own_store):
     assert app.button(key="start trial").label.startswith("Run 2 new points")  # no ReLU: no apoz
 
 
-def test_verdicts_go_by_the_best_random_seed():
+def test_verdicts_go_by_the_better_of_both_controls():
     task = load_task("digits-mlp")
     plan = plan_curve(task, recipes=[Recipe(0.5)], sparsities=[0.5])
     blank = plan.unmeasured(plan.points()[0], "ok", "")
@@ -308,17 +308,20 @@ def test_verdicts_go_by_the_best_random_seed():
         row("taylor", 0.55, 0.48),
         row("wanda", 0.45, 0.40),
         row("magnitude, shuffled", 0.42, 0.40),
+        row("obd", 0.70, 0.65),
+        row("obd, shuffled", 0.72, 0.60),
     ]
     table = table_of(rows).set_index(["scorer", "control"])["verdict"]
     assert table["magnitude", ""] == BEATS
     assert table["taylor", ""] == UNCLEAR
     assert table["wanda", ""] == NO_BETTER
     assert table["magnitude", "shuffled"] == ""
+    assert table["obd", ""] == NO_BETTER  # better than random, but not than its own counts
     chart = dots(table_of(rows), "accuracy (%)").to_dict()
     names = {r["scorer"] for d in chart["datasets"].values() for r in d if "scorer" in r}
     assert {"magnitude", "? taylor", "\N{MULTIPLICATION SIGN} wanda"} <= names
     assert set(table_of(rows[2:])["verdict"]) == {""}  # no random yet: nothing to say
-    collapsed = replace(row("obd", 0.95, 0.9), status="collapsed")
+    collapsed = replace(row("grasp", 0.95, 0.9), status="collapsed")
     assert list(table_of([*rows, collapsed])["verdict"])[-1] == EMPTIED
 
 
