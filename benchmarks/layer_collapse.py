@@ -53,7 +53,8 @@ def main() -> None:
 def _print(what: str, power: float, found: dict[str, int], sizes: list[int]) -> None:
     shares = " ".join(f"{n / size:.3g}" for n, size in zip(found.values(), sizes, strict=True))
     empty = sum(n == 0 for n in found.values())
-    print(f"{what}, 10^{power:g}: {sum(found.values())} weights, {empty} empty layers; kept {shares}")
+    weights = sum(found.values())
+    print(f"{what}, 10^{power:g}: {weights} weights, {empty} empty layers; kept {shares}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Sensitivity(Allocation):
             loss -= share * step.rise
         if self.loss_budget is None and weights > 0.5:
             raise SparsityError(
-                f"sensitivity: the curves end where {target - weights / total:.4g} of the weights are "
+                f"sensitivity: the curves end with {target - weights / total:.4g} of the weights "
                 f"gone, asked for {target:.4g}; sweep to higher sparsities or ask for less"
             )
         gone = whole_weights(removed, round(sum(removed.values())))
