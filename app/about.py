@@ -13,6 +13,7 @@ _QUESTIONS = {
     "structure": "Which weights live or die together?",
     "allocation": "How sparse is each layer?",
     "schedule": "In how many rounds?",
+    "repair": "What is mended without training?",
 }
 
 

@@ -8,14 +8,13 @@ import streamlit as st
 
 from app import cache, export, live
 from app.allocation_charts import additivity, dumbbell
-from app.allocation_curves import Sweep
 from app.allocation_rules import Ruled
 from app.curve_words import curve_command, curve_python
 from app.forms import warn_of_unknown
+from app.known_sweeps import Sweep
 from app.state import Frame
 from app.tradeoff_view import start_label
 from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
-from sparsity_core.plans import Plan
 from sparsity_core.recipe import Recipe
 from sparsity_core.store import Store
 
@@ -62,13 +61,6 @@ def offer(plan: CurvePlan, store: Store, what: str, key: str) -> None:
     """A button that measures a plan."""
     new, label = start_label(plan, store.rows(plan))
     live.start_button(plan, new, f"{what}: {label[0].lower()}{label[1:]}", key=key)
-
-
-def to_follow(plans: Sequence[Plan]) -> Plan:
-    """The plan whose job is shown: one that runs, else one that was stopped, else the first."""
-    seen = [(plan, view) for plan in plans if (view := live.view_of(plan))]
-    stopped = [plan for plan, view in seen if view.state in ("failed", "cancelled")]
-    return next(iter([*(plan for plan, view in seen if view.active), *stopped, *plans]))
 
 
 def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from app.allocation_curves import Sweep
 from app.allocation_source import Outcome, Share, outcomes
+from app.known_sweeps import Sweep
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS, Allocation, Sensitivity
 from sparsity_core.recipe import Recipe

@@ -1,127 +1,105 @@
 """Which whole-model recipes to lay over each other: from choices on screen to a curve's plan."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from itertools import product
 from typing import Any
 
 import streamlit as st
 
 from app import cache
 from app.about import about, question
-from app.curve_names import STAGES, label
+from app.curve_names import label
+from app.curve_variants import variants, with_training
 from app.forms import structures, warn_of_unknown
+from app.known_sweeps import with_curves
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.controls import with_controls
 from sparsity_core.curve import CurvePlan, plan_curve
-from sparsity_core.recipe import Recipe, Training
-from sparsity_core.schedules import SCHEDULES
-from sparsity_core.scorers import SCORERS, Random
+from sparsity_core.recipe import STAGES, Recipe, Training
+from sparsity_core.repairs import REPAIRS, repairs_from
+from sparsity_core.schedules import SCHEDULES, Schedule
+from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import SPLITS
 
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99)
 _USUAL = (30, 50, 70, 80, 90, 95)
-
-
-def variants(base: Recipe, others: dict[str, list[Any]], crossed: bool) -> list[Recipe]:
-    """The base recipe first, then one choice changed at a time, or all combinations.
-
-    `others`: further choices by stage, a name of STAGES.
-    """
-    if not crossed:
-        changed = [replace(base, **{stage: one}) for stage, more in others.items() for one in more]
-        return _unique([base, *changed])
-    lists = [[getattr(base, stage), *more] for stage, more in others.items()]
-    return _unique(
-        replace(base, **dict(zip(others, kinds, strict=True))) for kinds in product(*lists)
-    )
-
-
-def with_random(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The same recipes, and each once more with random scores: what a scorer has to beat."""
-    return _unique([*recipes, *(replace(recipe, scorer=Random()) for recipe in recipes)])
-
-
-def with_shuffled(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The same recipes, and each once more with its masks shuffled within layers.
-
-    What a ranking adds to the counts in each layer; random scores have no ranking to shuffle.
-    """
-    ranked = [recipe for recipe in recipes if recipe.scorer != Random()]
-    return _unique([*recipes, *(replace(recipe, shuffled=True) for recipe in ranked)])
-
-
-def with_controls(recipes: Sequence[Recipe], *, random: bool, shuffled: bool) -> list[Recipe]:
-    """The recipes with the controls that were asked for."""
-    recipes = with_random(recipes) if random else list(recipes)
-    return with_shuffled(recipes) if shuffled else recipes
-
-
-def with_training(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:
-    """The same recipes as pruned and, when there are epochs, fine-tuned after each round."""
-    if not training.epochs:
-        return list(recipes)
-    return [*recipes, *(replace(recipe, training=training) for recipe in recipes)]
+_RANDOM = "Each recipe again with random scores: what a scorer has to beat."
+_SHUFFLED = "Each recipe again with as many weights kept in each layer, but anywhere in it."
+_SCORED_ONCE = (
+    "Each recipe of several rounds again with the dense model's scores in all of them. Otherwise "
+    "each round scores what the one before left."
+)
+_CROSSED = "Otherwise one choice differs from the sidebar's recipe at a time."
+_OWN_ROUNDS = ("synflow-exponential",)  # fewer than its 100 would be another method
 
 
 def choose_curve(frame: Frame) -> CurvePlan:
     """The form of a comparison, starting from the frame's recipe; raises SparsityError for none."""
     with st.expander("What to compare", expanded=True, icon=":material/tune:"):
         st.caption(f"The sidebar's recipe is always there: **{label(frame.recipe)}**.")
-        left, right = st.columns(2)
-        scorers = _more(left, "scorer", SCORERS.kinds())
-        shapes = _more(right, "structure", structures(), "Type others, such as `1:8`.")
-        allocations = _more(left, "allocation", [k for k in ALLOCATIONS if k != "manual"])
-        schedules = _more(right, "schedule", SCHEDULES.kinds())
-        baseline = left.checkbox(
-            "Random baseline", key="curve-random", bind="query-params",
-            help="Each recipe again with random scores: what a scorer has to beat.",
-        )  # fmt: skip
-        shuffled = left.checkbox(
-            "Shuffled masks", key="curve-shuffled", bind="query-params",
-            help="Each recipe again with as many weights kept in each layer, but anywhere in it.",
-        )  # fmt: skip
-        crossed = right.checkbox(
-            "All combinations", key="curve-crossed", bind="query-params",
-            help="Otherwise one choice differs from the sidebar's recipe at a time.",
-        )  # fmt: skip
-        percents = st.multiselect(
+        recipes = _choose_recipes(frame)
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        percents = left.multiselect(
             "Sparsities (%)", list(_LEVELS), list(_USUAL), key="curve-levels", bind="query-params",
             accept_new_options=True,
         )  # fmt: skip
-        epochs, rate, seeds, rounds = st.columns(4, vertical_alignment="bottom")
-        training = Training(
-            epochs=int(
-                _number(epochs, "Fine-tuning epochs", 0, 200, 0, "after each round; 0 = none")
-            ),
-            rate=float(_number(rate, "Learning rate", 0.0, 1.0, 0.01, "SGD with momentum, cosine")),
-        )
-        count = int(_number(seeds, "Seeds", 1, 20, 1, "scoring samples, random scores, order"))
-        steps = int(_number(rounds, "Rounds", 2, 50, 5, "of a geometric or cubic schedule"))
+        seeds = _number(right, "Seeds", 1, 20, 1, "scoring samples, random scores, order")
         left, right = st.columns([1, 3])
         with left:
             where = _where(frame)
         with right:
-            about(*STAGES.values(), key="curve")
-    others: dict[str, list[Any]] = {
-        "scorer": [SCORERS.make(kind) for kind in scorers],
-        "structure": [STRUCTURES.make(kind) for kind in shapes],
-        "allocation": [ALLOCATIONS.make(kind) for kind in allocations],
-        "schedule": [_schedule(kind, steps) for kind in schedules],
-    }
-    recipes = variants(frame.recipe, others, crossed)
-    recipes = with_controls(recipes, random=baseline, shuffled=shuffled)
-    recipes = with_training(recipes, training)
+            about(*STAGES.values(), REPAIRS, key="curve")
     return plan_curve(
         cache.task(frame.model),
         recipes=recipes,
         sparsities=[_share(percent) for percent in percents],
-        seeds=range(count),
+        seeds=range(int(seeds)),
         device=frame.device,
         **where,
     )
+
+
+def _choose_recipes(frame: Frame) -> list[Recipe]:
+    left, right = st.columns(2)
+    scorers = _more(left, "scorer", SCORERS.kinds())
+    shapes = _more(right, "structure", structures(), "Type others, such as `1:8`.")
+    allocations = _more(left, "allocation", [k for k in ALLOCATIONS if k != "manual"])
+    schedules = _more(right, "schedule", SCHEDULES.kinds())
+    repairs = left.multiselect(
+        "Repairs", REPAIRS.kinds(), key="curve-repair", bind="query-params",
+        accept_new_options=True, placeholder="none",
+        help=f"{question(REPAIRS)} Type several to have them one after the other: "
+        "`least-squares + batch-norm`.",
+    )  # fmt: skip
+    numbers = right.columns(3, vertical_alignment="bottom")
+    about_rounds = "of each schedule but one-shot, and synflow-exponential, which has 100"
+    rounds = int(_number(numbers[0], "Rounds", 2, 50, 5, about_rounds))
+    epochs = _number(numbers[1], "Fine-tuning epochs", 0, 200, 0, "after each round; 0 = none")
+    rate = _number(numbers[2], "Learning rate", 0.0, 1.0, 0.01, "SGD with momentum, cosine")
+    with st.container(horizontal=True, gap="large"):
+        controls = {
+            "random": _yes("random", "Random baseline", _RANDOM),
+            "shuffled": _yes("shuffled", "Shuffled masks", _SHUFFLED),
+            "scored_once": _yes("scored-once", "Scored once", _SCORED_ONCE),
+        }
+        crossed = _yes("crossed", "All combinations", _CROSSED)
+    others: dict[str, list[Any]] = {
+        "scorer": [SCORERS.make(kind) for kind in scorers],
+        "structure": [STRUCTURES.make(kind) for kind in shapes],
+        "allocation": [ALLOCATIONS.make(kind) for kind in allocations],
+        "schedule": [schedule_of(kind, rounds) for kind in schedules],
+        "repair": [repairs_from(text) for text in repairs],
+    }
+    recipes = variants(frame.recipe, others, crossed)
+    # Before the controls: a random baseline keeps the allocation of the recipe that it stands by.
+    recipes = [with_curves(recipe, frame.model) for recipe in recipes]
+    recipes = with_controls(recipes, **controls)
+    return with_training(recipes, Training(epochs=int(epochs), rate=float(rate)))
+
+
+def _yes(key: str, name: str, about: str) -> bool:
+    return st.checkbox(name, key=f"curve-{key}", bind="query-params", help=about)
 
 
 def _more(column: Any, stage: str, options: list[str], more: str = "") -> list[str]:
@@ -163,8 +141,10 @@ def _where(frame: Frame) -> dict[str, Any]:
     return {"split": split, "samples": int(samples), "score_samples": int(scoring)}
 
 
-def _schedule(kind: str, rounds: int) -> Any:
-    options = {"rounds": rounds} if "rounds" in SCHEDULES.options_of(kind) else {}
+def schedule_of(kind: str, rounds: int) -> Schedule:
+    """The schedule that the form makes of a kind and the number of rounds."""
+    own = kind in _OWN_ROUNDS or "rounds" not in SCHEDULES.options_of(kind)
+    options = {} if own else {"rounds": rounds}
     return SCHEDULES.make(kind, **options)
 
 
@@ -173,7 +153,3 @@ def _share(percent: Any) -> float:
         return float(Decimal(str(percent)) / 100)
     except InvalidOperation:  # what was typed is no number: the plan says so and how to write it
         return float("nan")
-
-
-def _unique(recipes: Any) -> list[Recipe]:
-    return list(dict.fromkeys(recipes))

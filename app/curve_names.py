@@ -1,28 +1,19 @@
 """What the curves of a plan are called: by what differs between them, and nothing else."""
 
-from typing import Any
-
-from sparsity_core.allocations import ALLOCATIONS, Manual, Sensitivity
+from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.curve import CurvePlan
-from sparsity_core.recipe import Recipe
-from sparsity_core.registry import Registry
-from sparsity_core.schedules import SCHEDULES
-from sparsity_core.scorers import SCORERS
-from sparsity_core.structures import STRUCTURES
+from sparsity_core.recipe import STAGES, Recipe
+from sparsity_core.repairs import repairs_label
 
-STAGES: dict[str, Registry[Any]] = {
-    "scorer": SCORERS,
-    "structure": STRUCTURES,
-    "allocation": ALLOCATIONS,
-    "schedule": SCHEDULES,
-}
-_NO_LAYER = "none"
+_NONE = "none"
 
 
 def label(recipe: Recipe) -> str:
     """The choices of a recipe in one line."""
-    chosen = " · ".join(_word(recipe, stage) for stage in STAGES)
-    return f"{chosen} · dense: {', '.join(recipe.skip)}" if recipe.skip else chosen
+    words = [_word(recipe, stage) for stage in STAGES]
+    words += [f"mended by {repairs_label(recipe.repair)}"] if recipe.repair else []
+    words += [f"dense: {', '.join(recipe.skip)}"] if recipe.skip else []
+    return " · ".join(words)
 
 
 def names(plan: CurvePlan) -> dict[Recipe, str]:
@@ -38,9 +29,7 @@ def in_common(plan: CurvePlan) -> str:
     differing = _differing(plan)
     shared = _parts(plan.recipes[0])
     return ", ".join(
-        f"{part} {text}"
-        for part, text in shared.items()
-        if part not in differing and text != _NO_LAYER
+        f"{part} {text}" for part, text in shared.items() if part not in differing and text != _NONE
     )
 
 
@@ -59,7 +48,10 @@ def stages(plan: CurvePlan) -> dict[Recipe, str]:
 
 def _parts(recipe: Recipe) -> dict[str, str]:
     parts = {stage: _word(recipe, stage) for stage in STAGES}
-    return parts | {"dense layers": ", ".join(recipe.skip) or _NO_LAYER}
+    return parts | {
+        "repair": repairs_label(recipe.repair) or _NONE,
+        "dense layers": ", ".join(recipe.skip) or _NONE,
+    }
 
 
 def _word(recipe: Recipe, stage: str) -> str:
@@ -68,7 +60,9 @@ def _word(recipe: Recipe, stage: str) -> str:
     if isinstance(choice, Manual | Sensitivity):
         return STAGES[stage].kind_of(choice)
     text = STAGES[stage].label(choice)
-    return f"{text}, shuffled" if stage == "scorer" and recipe.shuffled else text
+    if stage == "scorer" and recipe.shuffled:
+        return f"{text}, shuffled"
+    return f"{text}, scored once" if stage == "schedule" and not recipe.rescore else text
 
 
 def _differing(plan: CurvePlan) -> list[str]:

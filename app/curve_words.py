@@ -1,12 +1,13 @@
 """A curve's plan as words that anybody can run: commands, or a few lines of Python."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pprint import pformat
 
-from app.curve_names import STAGES
 from sparsity_core.curve import CurvePlan
 from sparsity_core.errors import SparsityError
-from sparsity_core.recipe import Recipe, Training
+from sparsity_core.recipe import STAGES, Recipe, Training
+from sparsity_core.repairs import repairs_from, repairs_label
 
 
 def curve_command(plan: CurvePlan) -> str:
@@ -18,14 +19,15 @@ def curve_command(plan: CurvePlan) -> str:
         f"--samples {setting.samples} --score-samples {setting.score_samples} "
         f"--device {setting.device}"
     )
-    trainings: dict[Recipe, list[Training | None]] = {}
+    families: dict[Recipe, list[Recipe]] = {}
     for recipe in plan.recipes:
-        trainings.setdefault(replace(recipe, training=None), []).append(recipe.training)
+        base = replace(recipe, training=None, shuffled=False, rescore=True)
+        families.setdefault(base, []).append(recipe)
     return "\n".join(
-        f"sparsity curve {plan.model} {_options(recipe, found)} {shared}"
-        if _can_be_said(recipe, found)
-        else f"# {recipe.digest}: this recipe has more than a command can say; use the Python below"
-        for recipe, found in trainings.items()
+        f"sparsity curve {plan.model} {_options(base, family)} {shared}"
+        if _can_be_said(base, family)
+        else f"# {base.digest}: this recipe has more than a command can say; use the Python below"
+        for base, family in families.items()
     )
 
 
@@ -56,14 +58,20 @@ plan = plan_curve(
 rows = list(plan.run(task, plan.points()))"""
 
 
-def _options(recipe: Recipe, trainings: list[Training | None]) -> str:
-    words = [f"--{stage} {_word(recipe, stage)}" for stage in STAGES]
-    if rounds := getattr(recipe.schedule, "rounds", None):
+def _options(base: Recipe, family: Sequence[Recipe]) -> str:
+    words = [f"--{stage} {_word(base, stage)}" for stage in STAGES]
+    if rounds := getattr(base.schedule, "rounds", None):
         words.append(f"--rounds {rounds}")
-    if recipe.skip:
-        words.append(f"--skip {','.join(recipe.skip)}")
-    if tuned := next(filter(None, trainings), None):
+    if base.repair:
+        words.append(f"--repair {repairs_label(base.repair).replace(' ', '')}")
+    if base.skip:
+        words.append(f"--skip {','.join(base.skip)}")
+    if tuned := next((recipe.training for recipe in family if recipe.training), None):
         words.append(f"--finetune-epochs {tuned.epochs} --rate {tuned.rate!r}")
+    if any(recipe.shuffled for recipe in family):
+        words.append("--shuffled")
+    if not all(recipe.rescore for recipe in family):
+        words.append("--scored-once")
     return " ".join(words)
 
 
@@ -73,16 +81,14 @@ def _word(recipe: Recipe, stage: str) -> str:
     return registry.kind_of(choice) if stage == "schedule" else registry.label(choice)
 
 
-def _can_be_said(recipe: Recipe, trainings: list[Training | None]) -> bool:
-    """Does the command have an option for all that the recipe says?"""
-    if recipe.shuffled or recipe.repair or not recipe.rescore:
-        return False
-    tuned = [training for training in trainings if training]
+def _can_be_said(base: Recipe, family: Sequence[Recipe]) -> bool:
+    """Does the command have an option for all that the recipes say?"""
+    tuned = {recipe.training for recipe in family if recipe.training}
     if len(tuned) > 1 or any(t != Training(epochs=t.epochs, rate=t.rate) for t in tuned):
         return False
     try:
-        return all(
-            STAGES[stage].make(_word(recipe, stage)) == getattr(recipe, stage)
+        return repairs_from(repairs_label(base.repair)) == base.repair and all(
+            STAGES[stage].make(_word(base, stage)) == getattr(base, stage)
             for stage in STAGES
             if stage != "schedule"
         )

@@ -18,6 +18,13 @@ def view_of(plan: Plan) -> JobView | None:
     return job.view if job else None
 
 
+def to_follow(plans: Sequence[Plan]) -> Plan:
+    """The plan whose job is shown: one that runs, else one that was stopped, else the first."""
+    seen = [(plan, view) for plan in plans if (view := view_of(plan))]
+    stopped = [plan for plan, view in seen if view.state in ("failed", "cancelled")]
+    return next(iter([*(plan for plan, view in seen if view.active), *stopped, *plans]))
+
+
 def follow(plan: Plan, draw: Callable[[], None]) -> None:
     """Draw a job's progress and, below it, `draw`; both again every second while it runs.
 

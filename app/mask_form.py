@@ -7,10 +7,10 @@ from typing import Any
 import streamlit as st
 
 from app.about import about, question
-from app.curve_names import STAGES
 from app.forms import structures
+from app.known_sweeps import with_curves
 from sparsity_core.allocations import ALLOCATIONS
-from sparsity_core.recipe import Recipe
+from sparsity_core.recipe import STAGES, Recipe
 from sparsity_core.structures import STRUCTURES
 
 MATRIX, FILTERS, LINES, COMPARED = "Weights", "Filters", "Rows and columns", "A against B"
@@ -24,7 +24,7 @@ class Other:
     seed: int
 
 
-def choose_recipes(base: Recipe) -> tuple[int, Other | None]:
+def choose_recipes(model: str, base: Recipe) -> tuple[int, Other | None]:
     """The seed of the sidebar's recipe, and a second recipe when one is to be compared."""
     left, right = st.columns([1, 4], vertical_alignment="bottom")
     seed = left.number_input(
@@ -34,10 +34,10 @@ def choose_recipes(base: Recipe) -> tuple[int, Other | None]:
     compare = right.toggle(
         "Compare with a second recipe, B", key="mask-compare", bind="query-params"
     )
-    return int(seed), _choose_other(base) if compare else None
+    return int(seed), _choose_other(model, base) if compare else None
 
 
-def _choose_other(base: Recipe) -> Other:
+def _choose_other(model: str, base: Recipe) -> Other:
     first, second, third, fourth, fifth = st.columns(5, vertical_alignment="bottom")
     scorer = _pick(first, "scorer", list(STAGES["scorer"]), "random")
     structure = _pick(second, "structure", structures(), "unstructured", free=True)
@@ -63,7 +63,7 @@ def _choose_other(base: Recipe) -> Other:
         allocation=ALLOCATIONS.make(allocation),
         shuffled=shuffled,
     )
-    return Other(recipe, int(seed))
+    return Other(with_curves(recipe, model), int(seed))
 
 
 def choose_view(is_convolution: bool, compared: bool) -> str:

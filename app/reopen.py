@@ -7,12 +7,15 @@ from typing import Any
 
 import streamlit as st
 
-from app.curve_form import variants, with_controls, with_training
-from app.curve_names import STAGES
+from app.curve_form import schedule_of
+from app.curve_variants import variants, with_training
 from app.state import take_recipe
+from sparsity_core.allocations import Sensitivity
+from sparsity_core.controls import with_controls
 from sparsity_core.curve import CurvePlan
-from sparsity_core.recipe import Recipe, Training
-from sparsity_core.schedules import OneShot
+from sparsity_core.recipe import STAGES, Recipe, Training
+from sparsity_core.repairs import repairs_label
+from sparsity_core.schedules import SCHEDULES, OneShot
 from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
@@ -81,36 +84,55 @@ def _curve_view(plan: CurvePlan) -> dict[str, Any] | None:
         or training != Training(epochs=training.epochs, rate=training.rate)
         or base.schedule != OneShot()
         or base.skip
+        # The form takes the curves of the fullest sweep that it knows, whichever that is then.
+        or any(isinstance(recipe.allocation, Sensitivity) for recipe in plan.recipes)
     ):
         return None
     others: dict[str, list[Any]] = {}
-    for stage in STAGES:
+    for stage in (*STAGES, "repair"):
         found = dict.fromkeys(getattr(recipe, stage) for recipe in plan.recipes)
         others[stage] = [choice for choice in found if choice != getattr(base, stage)]
-    rounds = {getattr(s, "rounds", None) for s in others["schedule"]} - {None}
+    rounds = _rounds(others["schedule"])
+    if rounds is None:
+        return None
     # The form is asked what it would plan: only an answer with the same recipes is a view.
-    for crossed, baseline, shuffled in product((False, True), repeat=3):
+    for crossed, baseline, shuffled, scored_once in product((False, True), repeat=4):
         chosen = dict(others)
         if baseline:
             chosen["scorer"] = [scorer for scorer in others["scorer"] if scorer != Random()]
         recipes = variants(base, chosen, crossed)
-        recipes = with_controls(recipes, random=baseline, shuffled=shuffled)
+        recipes = with_controls(
+            recipes, random=baseline, shuffled=shuffled, scored_once=scored_once
+        )
         recipes = with_training(recipes, training)
-        if set(recipes) == set(plan.recipes) and len(rounds) <= 1:
+        if set(recipes) == set(plan.recipes):
             return {
-                **{f"curve-{stage}": _names(stage, chosen[stage]) for stage in STAGES},
+                **{f"curve-{stage}": _names(stage, found) for stage, found in chosen.items()},
                 "curve-random": baseline,
                 "curve-shuffled": shuffled,
+                "curve-scored-once": scored_once,
                 "curve-crossed": crossed,
                 "curve-epochs": training.epochs,
                 "curve-rate": training.rate,
-                "curve-rounds": next(iter(rounds), 5),
+                "curve-rounds": rounds,
                 **_shared("curve", plan),
             }
     return None
 
 
+def _rounds(schedules: Sequence[Any]) -> int | None:
+    """What the form has to hold to make these schedules; None when it cannot."""
+    found = [5, *(getattr(schedule, "rounds", 5) for schedule in schedules)]
+    return next((r for r in found if all(_makes(r, schedule) for schedule in schedules)), None)
+
+
+def _makes(rounds: int, schedule: Any) -> bool:
+    return bool(schedule_of(SCHEDULES.kind_of(schedule), rounds) == schedule)
+
+
 def _names(stage: str, choices: Sequence[Any]) -> list[str]:
+    if stage == "repair":
+        return [repairs_label(choice) for choice in choices]
     registry = STAGES[stage]
     return [
         registry.kind_of(choice) if stage == "schedule" else registry.label(choice)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import cache, export, live
 from app.curve_words import curve_command, curve_python
+from app.known_sweeps import with_curves
 from app.scorer_dots import BEATS, EMPTIED, NO_BETTER, UNCLEAR, dots
 from app.scorer_study import Study
 from app.state import Frame
@@ -53,7 +54,9 @@ def choose_trial(frame: Frame, study: Study) -> Trial:
         "its ranking adds to its counts.",
     )  # fmt: skip
     base, refused = frame.recipe, set(study.refused_everywhere)
-    if scope == LAYER:
+    if scope != LAYER:
+        base = with_curves(base, frame.model)
+    else:
         if reason := study.board.refusal(Random(), base.structure, study.layer):
             raise SparsityError(f"{study.layer} {reason}")
         alone = Manual(((study.layer, study.share),))

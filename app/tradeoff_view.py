@@ -8,12 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from app import cache, export
-from app.curve_names import STAGES, in_common, label, names
+from app.curve_names import in_common, label, names
 from app.curve_words import curve_command, curve_python
+from app.known_sweeps import known_sweeps
 from app.live import duration
 from app.tradeoff_charts import AXES, curves, frame_of, summary
-from sparsity_core.allocations import Manual
+from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
+from sparsity_core.recipe import STAGES
+from sparsity_core.repairs import repairs_label
+from sparsity_core.schedules import SCHEDULES
 from sparsity_core.structures import STRUCTURES
 
 _START = 5.0  # seconds until a worker has imported torch and loaded the task
@@ -31,7 +35,7 @@ def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]
 
 
 def _seconds(point: CurvePoint, plan: CurvePlan, rows: Sequence[CurveResult]) -> float:
-    """As points with as much training took, or a first guess from the time for one sample."""
+    """As points with as much to do took, or a first guess from the time for one sample."""
     training, targets = point.recipe.training, point.recipe.schedule.targets(0.5)
     epochs = training.epochs if training else 0
     known = [
@@ -39,7 +43,8 @@ def _seconds(point: CurvePoint, plan: CurvePlan, rows: Sequence[CurveResult]) ->
         for row in rows
         if row.value is not None
         and row.finetune_epochs == epochs
-        and (not epochs or row.schedule == STAGES["schedule"].label(point.recipe.schedule))
+        and row.schedule.startswith(SCHEDULES.label(point.recipe.schedule))
+        and row.repair == repairs_label(point.recipe.repair)
     ]
     if known:
         return median(known)
@@ -68,6 +73,16 @@ def draw_plan(plan: CurvePlan) -> None:
             st.caption(text)
         if any(isinstance(recipe.allocation, Manual) for recipe in plan.recipes):
             st.caption("manual gives each layer its own sparsity, so all its points coincide.")
+        for text in _sweeps_behind(plan):
+            st.caption(f"sensitivity goes by {text}.")
+
+
+def _sweeps_behind(plan: CurvePlan) -> list[str]:
+    """The sweeps whose curves the allocation `sensitivity` got."""
+    guided = [recipe for recipe in plan.recipes if isinstance(recipe.allocation, Sensitivity)]
+    return list(
+        dict.fromkeys(sweep.text for r in guided for sweep in known_sweeps(plan.model, r)[:1])
+    )
 
 
 def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
@@ -137,6 +152,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
     with st.expander("Every point, with its paired 95 % interval over samples"):
         own = {
             **{name: name for name in STAGES},
+            "repair": "repair",
             "stage": "stage",
             "seed": "seed",
             "sparsity": "asked (%)",
@@ -160,7 +176,7 @@ def _draw_trouble(table: pd.DataFrame) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in troubled["status"].value_counts().items())
     drawn = " (crosses in the chart)" if table["value"].notna().any() else ""
     with st.expander(f"Points without a sound number: {counts}{drawn}"):
-        columns = [*STAGES, "finetune_epochs", "sparsity", "seed", "status", "message"]
+        columns = [*STAGES, "repair", "finetune_epochs", "sparsity", "seed", "status", "message"]
         st.dataframe(
             _styled(troubled, dict(zip(columns, columns, strict=True)) | {"sparsity": "asked (%)"}),
             hide_index=True,

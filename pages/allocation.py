@@ -73,6 +73,6 @@ try:
             if joint and forecasts is not None:
                 check.draw_additivity(joint, check.compared(forecasts, measured))
 
-    live.follow(check.to_follow([plan for plan in (own, joint, swept) if plan]), results)
+    live.follow(live.to_follow([plan for plan in (own, joint, swept) if plan]), results)
 except SparsityError as error:
     st.error(str(error))

@@ -5,6 +5,7 @@ import streamlit as st
 from app import cache, mask_panels
 from app.chosen_layer import pick_layer
 from app.curve_names import label
+from app.known_sweeps import with_curves
 from app.mask_form import (
     COMPARED,
     FILTERS,
@@ -22,12 +23,13 @@ st.title("Masks")
 chosen = frame()
 cache.task(chosen.model)
 try:
+    recipe = with_curves(chosen.recipe, chosen.model)
     st.caption(
-        f"What the sidebar's recipe keeps, A: **{label(chosen.recipe)}** at "
-        f"{chosen.recipe.sparsity:.0%}. Nothing is trained here."
+        f"What the sidebar's recipe keeps, A: **{label(recipe)}** at {recipe.sparsity:.0%}. "
+        "Nothing is trained here."
     )
-    seed, other = choose_recipes(chosen.recipe)
-    a = masked(chosen.model, chosen.device, chosen.recipe, seed)
+    seed, other = choose_recipes(chosen.model, recipe)
+    a = masked(chosen.model, chosen.device, recipe, seed)
     b = masked(chosen.model, chosen.device, other.recipe, other.seed) if other else None
     table = mask_panels.layer_table(a)
     st.dataframe(table.style.format(precision=1), hide_index=True, placeholder="dense")

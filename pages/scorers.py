@@ -3,7 +3,6 @@
 import streamlit as st
 
 from app import cache, live
-from app.allocation_check import to_follow
 from app.scorer_form import choose_compared, choose_layer_and_pair, share_of
 from app.scorer_source import board_of
 from app.scorer_study import Study, draw_study
@@ -32,6 +31,6 @@ try:
     store = cache.store()
     trial = choose_trial(chosen, study)
     offer(trial, store)
-    live.follow(to_follow(trial.plans), lambda: draw_trial(trial, store))
+    live.follow(live.to_follow(trial.plans), lambda: draw_trial(trial, store))
 except SparsityError as error:
     st.error(str(error))

@@ -12,7 +12,7 @@ from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import device_label, versions
 from sparsity_core.recipe import Recipe
-from sparsity_core.repairs import REPAIRS
+from sparsity_core.repairs import repairs_label
 from sparsity_core.rounds import run
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
@@ -130,7 +130,7 @@ class CurvePlan(Planned):
             structure=STRUCTURES.label(recipe.structure),
             allocation=ALLOCATIONS.label(recipe.allocation),
             schedule=SCHEDULES.label(recipe.schedule) + ("" if recipe.rescore else ", scored once"),
-            repair=" + ".join(map(REPAIRS.label, recipe.repair)),
+            repair=repairs_label(recipe.repair),
             finetune_epochs=recipe.training.epochs if recipe.training else 0,
             sparsity=recipe.sparsity,
             metric=self.setting.metric,

@@ -19,6 +19,14 @@ from sparsity_core.weights import check_sparsity
 OPTIMIZERS = ("sgd", "adam")
 RATE_SCHEDULES = ("cosine", "constant")
 
+# The fields of a recipe that hold one choice of a registry, in the order in which they are asked.
+STAGES: dict[str, Registry[Any]] = {
+    "scorer": SCORERS,
+    "structure": STRUCTURES,
+    "allocation": ALLOCATIONS,
+    "schedule": SCHEDULES,
+}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -85,18 +93,20 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """What digests are made of: the sparsity, and every choice that is not at its default."""
-        usual, plain = _USUAL.to_dict(), self.to_dict()
-        plain |= {stage: registry.identity(getattr(self, stage)) for stage, registry in _STAGES}
+        usual, own = _USUAL._told_apart(), self._told_apart()
+        chosen = {name: value for name, value in own.items() if value != usual[name]}
+        return {"sparsity": self.sparsity} | chosen
+
+    def _told_apart(self) -> dict[str, Any]:
+        """Every choice but the sparsity, without the options that are at their default."""
+        plain = self.to_dict()
+        del plain["sparsity"]
+        plain |= {stage: kinds.identity(getattr(self, stage)) for stage, kinds in STAGES.items()}
         plain["repair"] = [REPAIRS.identity(repair) for repair in self.repair]
         if self.training:
-            usual_training = asdict(Training())
-            plain["training"] = {
-                name: value
-                for name, value in plain["training"].items()
-                if value != usual_training[name]
-            }
-        usual["sparsity"] = None
-        return {name: value for name, value in plain.items() if value != usual[name]}
+            usual = asdict(Training())
+            plain["training"] = {k: v for k, v in plain["training"].items() if v != usual[k]}
+        return plain
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data; `from_dict` reads it back."""
@@ -145,12 +155,6 @@ class Recipe:
         return cls.from_dict(data)
 
 
-_STAGES: tuple[tuple[str, Registry[Any]], ...] = (
-    ("scorer", SCORERS),
-    ("structure", STRUCTURES),
-    ("allocation", ALLOCATIONS),
-    ("schedule", SCHEDULES),
-)
 _USUAL = Recipe()
 
 

@@ -13,9 +13,12 @@ from app import cache
 from app.reopen import link_of, view_of
 from app.run_charts import scatter
 from app.run_table import compared, differing, found, rows_table, table_of
+from sparsity_core.allocations import Sensitivity
+from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe, Training
+from sparsity_core.repairs import repairs_from
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
 from sparsity_core.store import RunInfo, Store
@@ -250,10 +253,24 @@ def plans(task):
             ],
             **many,
         ),
+        plan_curve(
+            task,
+            recipes=with_controls(
+                [
+                    base,
+                    replace(base, schedule=SCHEDULES.make("synflow-exponential")),
+                    replace(base, repair=repairs_from("least-squares + bias-correction")),
+                ],
+                random=False,
+                shuffled=True,
+                scored_once=True,
+            ),
+            **many,
+        ),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_view_of_a_run_plans_the_same_points(own_store, task, number):
     plan = plans(task)[number]
     view = view_of(plan, list(dict.fromkeys(["fc1.weight", "fc2.weight", "fc3.weight"])))
@@ -280,6 +297,17 @@ def test_what_the_form_cannot_say_is_not_promised(task):
         plan_sweep(task, sparsities=[1 / 3], device="cpu"),
         plan_curve(task, recipes=[Recipe(skip=("last",))], **every),
         plan_curve(task, recipes=[Recipe(schedule=SCHEDULES.make("cubic"))], **every),
+        plan_curve(
+            task,
+            recipes=[Recipe(), Recipe(schedule=SCHEDULES.make("synflow-exponential", rounds=7))],
+            **every,
+        ),
+        plan_curve(task, recipes=[Recipe(repair=repairs_from("least-squares"))], **every),
+        plan_curve(
+            task,
+            recipes=[Recipe(), Recipe(allocation=Sensitivity((("fc1.weight", ((0.9, 1.0),)),)))],
+            **every,
+        ),
         plan_curve(task, recipes=[Recipe(training=Training(epochs=1, momentum=0.5))], **every),
         plan_curve(
             task,

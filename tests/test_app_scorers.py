@@ -10,15 +10,14 @@ from scipy.stats import spearmanr
 
 from app import cache, scorer_source
 from app.about import entry, readable
-from app.curve_form import with_controls
 from app.curve_names import label
-from app.curve_words import curve_command
 from app.reopen import view_of
 from app.scorer_dots import BEATS, EMPTIED, NO_BETTER, UNCLEAR, dots
 from app.scorer_trial import table_of
 from app.scorer_view import correlations, cut, histogram, ranks
 from app.scorer_words import scores_python
 from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
 from sparsity_core.probe import Probe
 from sparsity_core.recipe import Recipe
@@ -336,23 +335,21 @@ def test_a_trial_of_many_scorers_has_a_short_title():
 
 def test_controls_come_besides_and_random_is_not_shuffled():
     recipes = [Recipe(), Recipe(scorer=Taylor())]
-    assert with_controls(recipes, random=False, shuffled=False) == recipes
-    both = with_controls(recipes, random=True, shuffled=True)
+    assert with_controls(recipes, random=False, shuffled=False, scored_once=False) == recipes
+    both = with_controls(recipes, random=True, shuffled=True, scored_once=False)
     assert [r.scorer for r in both if not r.shuffled] == [Magnitude(), Taylor(), Random()]
     assert [r.scorer for r in both if r.shuffled] == [Magnitude(), Taylor()]
     assert label(both[-1]) == "taylor, shuffled · unstructured · uniform · one-shot"
 
 
-def test_shuffled_curves_are_named_reopened_and_not_put_into_wrong_words(own_store):
+def test_shuffled_curves_are_named_and_reopened(own_store):
     task = load_task("digits-mlp")
-    recipes = with_controls([Recipe()], random=True, shuffled=True)
+    recipes = with_controls([Recipe()], random=True, shuffled=True, scored_once=False)
     plan = plan_curve(task, recipes=recipes, sparsities=[0.5], samples=50, device="cpu")
     view = view_of(plan, [])
     assert view is not None
     assert view["curve-shuffled"]
     assert view["curve-random"] or view["curve-scorer"] == ["random"]
-    assert curve_command(plan).count("sparsity curve") == 2
-    assert "use the Python below" in curve_command(plan)
     link = {"model": "digits-mlp", "curve-random": "true", "curve-shuffled": "true"}
     app = open_page("tradeoff", **link)
     assert not app.exception

@@ -7,15 +7,17 @@ import pandas as pd
 import pytest
 
 from app import cache
-from app.curve_form import variants, with_random, with_training
-from app.curve_names import in_common, names, stages
+from app.curve_names import in_common, label, names, stages
+from app.curve_variants import variants, with_training
 from app.curve_words import curve_command, curve_python
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
-from sparsity_core.curve import plan_curve
+from sparsity_core.controls import with_controls, with_random
+from sparsity_core.curve import CurvePlan, plan_curve
 from sparsity_core.recipe import Recipe, Training
+from sparsity_core.repairs import repairs_from
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
@@ -108,11 +110,27 @@ def test_recipes_that_differ_in_skipped_layers_or_rate_are_different_curves(task
     assert len({(names(plan)[r], stages(plan)[r]) for r in plan.recipes}) == len(plan.recipes)
 
 
+def test_repairs_and_scores_made_once_are_in_the_names(task):
+    recipes = variants(Recipe(), {"repair": [repairs_from("sparsegpt+batch-norm")]}, crossed=False)
+    cubic = Recipe(schedule=SCHEDULES.make("cubic"))
+    plan = plan_curve(task, recipes=[*recipes, cubic, replace(cubic, rescore=False)])
+    assert list(names(plan).values()) == [
+        "one-shot · none",
+        "one-shot · sparsegpt + batch-norm",
+        "cubic · none",
+        "cubic, scored once · none",
+    ]
+    assert label(recipes[1]).endswith("one-shot · mended by sparsegpt + batch-norm")
+
+
 def test_commands_measure_the_points_of_the_plan(task, monkeypatch):
     others = choices(
         scorer=["taylor"], structure=["2:4", "8x1"], allocation=["global"], schedule=["geometric"]
     )
-    recipes = with_random(variants(Recipe(), others, crossed=False))
+    others["repair"] = [repairs_from("least-squares + bias-correction")]
+    recipes = with_controls(
+        variants(Recipe(), others, crossed=False), random=True, shuffled=True, scored_once=True
+    )
     plan = plan_curve(
         task,
         recipes=with_training(recipes, Training(epochs=2, rate=0.02)),
@@ -235,6 +253,26 @@ def test_zeroed_channels_are_not_called_removed(own_store):
     app.button(key="start").click().run()
     wait_for_jobs()
     assert "zeroed channels are not yet removed ones" in texts(app.run())
+
+
+def test_sensitivity_goes_by_the_sweep_of_each_recipe_or_says_what_is_missing(own_store):
+    link = {"model": "digits-lenet", "allocation": "sensitivity", "curve-levels": ["50"]}
+    app = open_page("tradeoff", **link, **{"curve-scorer": ["taylor"]})
+    assert not app.error
+    shipped = [caption.value for caption in app.caption if "sensitivity goes by" in caption.value]
+    assert len(shipped) == 1
+    assert "shipped with this version: " in shipped[0]
+    app.button(key="start").click().run()
+    (job,) = cache.queue().jobs()
+    job.cancel()
+    assert isinstance(job.plan, CurvePlan)
+    curves_of = [recipe.allocation.curves for recipe in job.plan.recipes]
+    assert all(curves_of)
+    assert curves_of[0] != curves_of[1]
+    app = open_page("tradeoff", **link, **{"curve-scorer": ["wanda"]})
+    assert "no sweep of single layers with wanda and unstructured is stored" in app.error[0].value
+    app = open_page("masks", **link, scorer="wanda")
+    assert "no sweep of single layers with wanda and unstructured is stored" in app.error[0].value
 
 
 @pytest.mark.parametrize(

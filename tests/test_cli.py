@@ -14,7 +14,10 @@ import pandas as pd
 import pytest
 
 from sparsity_core.cli import main
+from sparsity_core.recipe import STAGES
+from sparsity_core.repairs import REPAIRS
 from sparsity_core.store import Store
+from sparsity_core.task import catalog
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = (
@@ -92,24 +95,40 @@ def test_curve_before_and_after_fine_tuning_with_the_random_baseline(tmp_path):
         assert found["magnitude", 0, seed] > found["random", 0, seed]
 
 
-@pytest.mark.parametrize("stage", ["scorers", "structures", "allocations", "schedules", "models"])
+@pytest.mark.parametrize("stage", [*STAGES, "repair", "model"])
 def test_lists_show_every_choice(stage, capsys):
-    from sparsity_core.allocations import ALLOCATIONS
-    from sparsity_core.schedules import SCHEDULES
-    from sparsity_core.scorers import SCORERS
-    from sparsity_core.structures import STRUCTURES
-    from sparsity_core.task import catalog
-
-    known = {
-        "scorers": SCORERS,
-        "structures": STRUCTURES,
-        "allocations": ALLOCATIONS,
-        "schedules": SCHEDULES,
-        "models": catalog(),
-    }
-    assert main([stage]) == 0
+    assert main([f"{stage}s"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in known[stage])
+    assert all(name in shown for name in {**STAGES, "repair": REPAIRS, "model": catalog()}[stage])
+
+
+def test_a_curve_is_mended_and_has_its_controls(tmp_path):
+    file = tmp_path / "curve.json"
+    arguments = "curve digits-lenet --structure out-channel --schedule geometric --rounds 2"
+    more = "--sparsities .5 --samples 100 --repair least-squares+batch-norm --shuffled"
+    assert main([*arguments.split(), *more.split(), "--scored-once", "--out", str(file)]) == 0
+    rows = json.loads(file.read_text())
+    assert {(row["scorer"], row["schedule"]) for row in rows} == {
+        ("magnitude", "geometric(rounds=2)"),
+        ("magnitude, shuffled", "geometric(rounds=2)"),
+        ("magnitude", "geometric(rounds=2), scored once"),
+        ("magnitude, shuffled", "geometric(rounds=2), scored once"),
+    }
+    assert {row["repair"] for row in rows} == {"least-squares + batch-norm"}
+
+
+def test_sensitivity_goes_by_a_stored_sweep(tmp_path, capsys):
+    assert main("sweep digits-mlp --sparsities .5,.9,1 --samples 50".split()) == 0
+    run = Store().runs()[0].id
+    curve = "curve digits-mlp --sparsities .8 --samples 50 --allocation sensitivity".split()
+    assert main([*curve, "--curves", run[:8], "--out", str(tmp_path / "curve.json")]) == 0
+    (row,) = json.loads((tmp_path / "curve.json").read_text())
+    assert row["allocation"].startswith("sensitivity(curves")
+    assert row["achieved_sparsity"] == pytest.approx(0.8, abs=1e-3)
+    assert main([*curve, "--scorer", "wanda", "--curves", run[:8]]) == 2
+    assert "no sound point with wanda and unstructured" in capsys.readouterr().err
+    assert main([*curve[:-1], "uniform", "--curves", run[:8]]) == 2
+    assert "choose that one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,17 @@
 """`sparsity models`, `sparsity scorers` and their like: what there is, from the registries."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Column, Table
 
-from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.recipe import STAGES
 from sparsity_core.registry import Registry
-from sparsity_core.schedules import SCHEDULES
-from sparsity_core.scorers import SCORERS
-from sparsity_core.structures import STRUCTURES
+from sparsity_core.repairs import REPAIRS
 from sparsity_core.task import catalog
 
-_STAGES: dict[str, Registry[object]] = {
-    "scorers": SCORERS,  # type: ignore[dict-item]
-    "structures": STRUCTURES,  # type: ignore[dict-item]
-    "allocations": ALLOCATIONS,  # type: ignore[dict-item]
-    "schedules": SCHEDULES,  # type: ignore[dict-item]
+_STAGES: dict[str, Registry[Any]] = {
+    f"{stage}s": registry for stage, registry in {**STAGES, "repair": REPAIRS}.items()
 }
 
 

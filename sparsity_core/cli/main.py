@@ -66,12 +66,22 @@ def _add_curve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     curve.add_argument("--structure", default="unstructured")
     curve.add_argument("--allocation", default="uniform")
     curve.add_argument("--schedule", default="one-shot")
-    curve.add_argument("--rounds", type=int, help="rounds of a geometric or cubic schedule")
+    curve.add_argument("--rounds", type=int, help="of the schedule; default: its own")
+    curve.add_argument(
+        "--repair", default="", metavar="A+B", help="after each round, one after the other"
+    )
+    curve.add_argument(
+        "--curves", metavar="RUN", help="the sweep that the allocation `sensitivity` goes by"
+    )
     curve.add_argument("--skip", default="", metavar="NAME,...", help="layers that stay dense")
     curve.add_argument("--finetune-epochs", type=int, default=0, help="after each round; default 0")
     curve.add_argument("--rate", type=float, default=0.01, help="learning rate of fine-tuning")
     curve.add_argument("--seeds", "--seed", dest="seeds", default="0", metavar="S,S")
     curve.add_argument("--random", action="store_true", help="add the random baseline")
+    curve.add_argument("--shuffled", action="store_true", help="add masks shuffled within layers")
+    curve.add_argument(
+        "--scored-once", action="store_true", help="add rounds that all go by the dense scores"
+    )
     curve.set_defaults(action=_curve)
 
 
@@ -99,7 +109,7 @@ def _add_store(command: argparse.ArgumentParser) -> None:
 def _add_lists(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(action=_models)
-    for stage in ("scorers", "structures", "allocations", "schedules"):
+    for stage in ("scorers", "structures", "allocations", "schedules", "repairs"):
         command = commands.add_parser(stage, help=f"list the {stage}")
         command.set_defaults(action=_choices, stage=stage)
 

@@ -11,17 +11,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.cli.files import check_target, write_rows
 from sparsity_core.cli.table import print_rows
+from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor, InProcess, WorkerProcesses
 from sparsity_core.jobs import submit
 from sparsity_core.plans import Plan
 from sparsity_core.recipe import Recipe, Training
+from sparsity_core.repairs import repairs_from
 from sparsity_core.schedules import SCHEDULES
-from sparsity_core.scorers import SCORERS, Random
+from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.structures import STRUCTURES
-from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.choice import guided_by
+from sparsity_core.sweep.plan import SweepPlan, plan_sweep
+from sparsity_core.sweep.point import Result
 from sparsity_core.task import Task, load_task
 
 
@@ -50,14 +54,30 @@ def curve(chosen: argparse.Namespace) -> int:
         allocation=ALLOCATIONS.make(chosen.allocation),
         schedule=SCHEDULES.make(chosen.schedule, **rounds),
         skip=tuple(_names(chosen.skip)),
+        repair=repairs_from(chosen.repair),
     )
-    recipes = [as_pruned]
-    if chosen.random:
-        recipes.append(replace(as_pruned, scorer=Random()))
+    if chosen.curves:
+        as_pruned = guided_by(_swept(chosen), as_pruned)
+    recipes = with_controls(
+        [as_pruned],
+        random=chosen.random,
+        shuffled=chosen.shuffled,
+        scored_once=chosen.scored_once,
+    )
     tuning = Training(epochs=chosen.finetune_epochs, rate=chosen.rate)
     if tuning.epochs:
         recipes += [replace(recipe, training=tuning) for recipe in recipes]
     return execute(plan_curve(task, recipes=recipes, **_shared(chosen)), task, chosen)
+
+
+def _swept(chosen: argparse.Namespace) -> list[Result]:
+    """The rows of the sweep that the option names."""
+    store = Store(chosen.store)
+    plan = store.plan(store.run(chosen.curves).id)
+    if not isinstance(plan, SweepPlan):
+        raise SparsityError(f"--curves {chosen.curves}: is no sweep; `sparsity runs` lists them")
+    rows: list[Result] = store.rows(plan)
+    return rows
 
 
 def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:

@@ -5,7 +5,14 @@ To add one: a frozen dataclass in a file of its own, registered, and imported he
 
 # In the order in which a person meets them, which is the order of REPAIRS.kinds().
 # isort: off
-from sparsity_core.repairs.repair import REPAIRS, Damage, LayerRepair, Repair
+from sparsity_core.repairs.repair import (
+    REPAIRS,
+    Damage,
+    LayerRepair,
+    Repair,
+    repairs_from,
+    repairs_label,
+)
 from sparsity_core.repairs.sparsegpt import SparseGPT
 from sparsity_core.repairs.least_squares import LeastSquares
 from sparsity_core.repairs.bias_correction import BiasCorrection
@@ -22,4 +29,6 @@ __all__ = [
     "LeastSquares",
     "Repair",
     "SparseGPT",
+    "repairs_from",
+    "repairs_label",
 ]

@@ -1,6 +1,7 @@
 """What a repair is, the list of all of them, and the way from layer to layer."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,16 @@ class Repair(ABC):
 
 
 REPAIRS: Registry[Repair] = Registry("repair")
+
+
+def repairs_label(repairs: Sequence[Repair]) -> str:
+    """Repairs in their order as one text, such as `least-squares + batch-norm`; none are ``."""
+    return " + ".join(map(REPAIRS.label, repairs))
+
+
+def repairs_from(text: str) -> tuple[Repair, ...]:
+    """The repairs that `repairs_label` wrote; raises SparsityError for one that is not known."""
+    return tuple(REPAIRS.make(part.strip()) for part in text.split("+")) if text.strip() else ()
 
 
 class LayerRepair(Repair):

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from sparsity_core.allocations import Manual
+from sparsity_core.allocations import Manual, Sensitivity
+from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
+from sparsity_core.sweep.forecast import curves
 from sparsity_core.sweep.point import Result
 
 
@@ -54,6 +56,22 @@ def recipe_from(choices: Sequence[Choice], scorer: str, structure: str) -> Recip
         structure=STRUCTURES.make(structure),
         allocation=Manual(pairs),
     )
+
+
+def guided_by(rows: Iterable[Result], recipe: Recipe) -> Recipe:
+    """A `sensitivity` recipe that goes by the rows of a sweep with its scorer and structure.
+
+    Raises SparsityError for another allocation, or when the sweep has no such rows.
+    """
+    if not isinstance(recipe.allocation, Sensitivity):
+        raise SparsityError("curves of a sweep guide the allocation sensitivity; choose that one")
+    way = (SCORERS.label(recipe.scorer), STRUCTURES.label(recipe.structure))
+    found = curves(row for row in rows if (row.scorer, row.structure) == way)
+    if not found:
+        raise SparsityError(
+            f"the sweep has no sound point with {way[0]} and {way[1]}; sweep with these"
+        )
+    return replace(recipe, allocation=replace(recipe.allocation, curves=tuple(found.items())))
 
 
 def _choose(layer: str, rows: list[Result], allowed: float, cautious: bool) -> Choice:
