@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from sparsity_core.registry import Registry
+from sparsity_core.scorers import SCORERS
 
 _QUESTIONS = {
     "scorer": "How much does each weight matter?",
@@ -32,9 +33,15 @@ def about(*registries: Registry[Any], key: str) -> None:
 
 
 def entry(registry: Registry[Any], kind: str) -> str:
-    """A kind's docstring as Markdown, its source on a line of its own, papers as links."""
+    """A kind's docstring as Markdown, its source on a line of its own, papers as links.
+
+    Of a scorer also the memory that it takes.
+    """
     text = " ".join(inspect.cleandoc(registry.describe(kind)).split())
-    return readable(re.sub(r" (?=Source: )", "  \n", text))
+    if registry is SCORERS:
+        memory = SCORERS.make(kind).memory
+        text += f" Memory: {memory:g} times the weights when all layers are scored at once."
+    return readable(re.sub(r" (?=Source: |Memory: )", "  \n", text))
 
 
 def readable(text: str) -> str:

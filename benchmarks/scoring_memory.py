@@ -20,26 +20,28 @@ from sparsity_core.machine import versions
 from sparsity_core.probe import Probe
 from sparsity_core.scorers import SCORERS
 
-WIDTH, LAYERS, SAMPLES = 3000, 3, 4
+LAYERS, SAMPLES = 3, 4
 
 
-def model_and_batches() -> tuple[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]]:
+def model_and_batches(
+    width: int,
+) -> tuple[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]]:
     """Linear layers with norms and ReLUs behind them, so that every scorer has what it needs."""
     torch.manual_seed(0)
     layers = []
     for _ in range(LAYERS):
-        layers += [nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU()]
+        layers += [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU()]
     return nn.Sequential(*layers).eval(), [
-        (torch.randn(SAMPLES, WIDTH), torch.randint(WIDTH, (SAMPLES,)))
+        (torch.randn(SAMPLES, width), torch.randint(width, (SAMPLES,)))
     ]
 
 
-def peak(kind: str, one_by_one: bool) -> float:
+def peak(kind: str, one_by_one: bool, width: int) -> float:
     """The peak of scoring in this very process, in multiples of the weights."""
     scorer = SCORERS.make(kind)
     warm = Probe(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU()), [_small()])
     scorer.score(warm)  # libraries and their buffers are not the scorer's memory
-    model, batches = model_and_batches()
+    model, batches = model_and_batches(width)
     Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
     before = _kilobytes("VmRSS")
     if one_by_one:
@@ -48,7 +50,7 @@ def peak(kind: str, one_by_one: bool) -> float:
             scorer.score(probe.only([name]))
     else:
         scorer.score(Probe(model, batches))
-    return (_kilobytes("VmHWM") - before) * 1024 / (4 * LAYERS * WIDTH**2)
+    return (_kilobytes("VmHWM") - before) * 1024 / (4 * LAYERS * width**2)
 
 
 def main() -> None:
@@ -56,18 +58,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scorer", choices=SCORERS.kinds(), help="this one only, in this process")
     parser.add_argument("--one-by-one", action="store_true")
+    parser.add_argument("--width", type=int, default=3000, help="of the layers; default 3000")
     chosen = parser.parse_args()
     if chosen.scorer:
-        print(peak(chosen.scorer, chosen.one_by_one))
+        print(peak(chosen.scorer, chosen.one_by_one, chosen.width))
         return
     print(f"{versions()}; peak of memory while scoring, in multiples of the weights")
-    print(f"{'scorer':22}{'at once':>10}{'one by one':>12}")
+    print(f"{'scorer':22}{'at once':>10}{'stated':>10}{'one by one':>12}")
     for kind in SCORERS:
-        at_once, apart = (_measured(kind, flag) for flag in ([], ["--one-by-one"]))
-        print(f"{kind:22}{at_once:>10.1f}{apart:>12.1f}", flush=True)
+        at_once, apart = (
+            measured(kind, *flag, f"--width={chosen.width}") for flag in ([], ["--one-by-one"])
+        )
+        stated = SCORERS.make(kind).memory
+        print(f"{kind:22}{at_once:>10.1f}{stated:>10g}{apart:>12.1f}", flush=True)
 
 
-def _measured(kind: str, flags: list[str]) -> float:
+def measured(kind: str, *flags: str) -> float:
+    """The peak of a scorer in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.scoring_memory", "--scorer", kind, *flags]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

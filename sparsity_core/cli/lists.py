@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from sparsity_core.recipe import STAGES
 from sparsity_core.registry import Registry
 from sparsity_core.repairs import REPAIRS
+from sparsity_core.scorers import SCORERS
 from sparsity_core.task import catalog
 
 _STAGES: dict[str, Registry[Any]] = {
@@ -34,11 +35,16 @@ def models() -> int:
 def choices(stage: str) -> int:
     """Every kind of a stage with its options and the first line of its description."""
     registry = _STAGES[stage]
-    table = Table(*whole(registry.stage, "options"), "what it does", box=None)
+    scores = registry is SCORERS
+    memory = ["memory"] if scores else []
+    table = Table(*whole(registry.stage, "options", *memory), "what it does", box=None)
     for kind in registry:
         options = ", ".join(f"{k}={v}" for k, v in registry.options_of(kind).items())
-        table.add_row(kind, options, registry.describe(kind).splitlines()[0])
+        held = [f"{SCORERS.make(kind).memory:g} x"] if scores else []
+        table.add_row(kind, options, *held, registry.describe(kind).splitlines()[0])
     Console().print(table)
+    if scores:
+        print("memory: the peak while scoring all layers at once, in multiples of the weights")
     return 0
 
 

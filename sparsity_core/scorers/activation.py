@@ -17,6 +17,7 @@ class Wanda(Scorer):
     model as it enters the probe. Source: Sun et al. 2024, arXiv 2306.11695.
     """
 
+    memory: ClassVar[float] = 4
     comparable_within: ClassVar[Literal["model", "row"]] = "row"
 
     def score(self, probe: Probe) -> Scores:

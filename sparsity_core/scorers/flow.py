@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -20,6 +21,8 @@ class SynFlow(Scorer):
     float64, since R overflows float32 in deep networks. Source: Tanaka et al. 2020, arXiv
     2006.05467.
     """
+
+    memory: ClassVar[float] = 7
 
     def score(self, probe: Probe) -> Scores:
         """|w| * dR/d|w|, float64; zero for pruned weights and for layers never called."""

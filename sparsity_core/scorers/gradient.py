@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ class Taylor(Scorer):
     the square (the same order).
     """
 
+    memory: ClassVar[float] = 4.5
     joint: bool = False
 
     def score(self, probe: Probe) -> Scores:
@@ -40,6 +42,8 @@ class Taylor(Scorer):
 class Gradient(Scorer):
     """The size of the gradient, |dL/dw|: what RigL grows by; of pruned weights too."""
 
+    memory: ClassVar[float] = 3.5
+
     def score(self, probe: Probe) -> Scores:
         """|dL/dw|."""
         return {name: gradient.abs() for name, gradient in probe.gradients.items()}
@@ -53,6 +57,8 @@ class Snip(Scorer):
     Meant for a model at initialisation; the probe's samples are its one mini-batch. On the same
     samples it ranks as `taylor` does. Source: Lee et al. 2019, arXiv 1810.02340.
     """
+
+    memory: ClassVar[float] = 4.5
 
     def score(self, probe: Probe) -> Scores:
         """|w * dL/dw| / sum of |w * dL/dw|; all scores together add up to one."""

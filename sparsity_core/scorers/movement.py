@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Movement(Scorer):
     2005.07683.
     """
 
+    memory: ClassVar[float] = 8
     steps: int = 50
     rate: float = 0.01
     sparsity: float = 0.5

@@ -22,6 +22,7 @@ class BNScale(Scorer):
     Liu et al. 2017, arXiv 1708.06519 (whose code prunes one output more than asked).
     """
 
+    memory: ClassVar[float] = 1
     ranks: ClassVar[Literal["weights", "outputs"]] = "outputs"
 
     def refuses(self, probe: Probe) -> dict[str, str]:
@@ -49,6 +50,7 @@ class MeanActivation(Scorer):
     Molchanov et al. 2017, arXiv 1611.06440.
     """
 
+    memory: ClassVar[float] = 1
     ranks: ClassVar[Literal["weights", "outputs"]] = "outputs"
 
     def score(self, probe: Probe) -> Scores:
@@ -66,6 +68,7 @@ class APoZ(Scorer):
     2016, arXiv 1607.03250, who prune the outputs of highest APoZ.
     """
 
+    memory: ClassVar[float] = 1
     ranks: ClassVar[Literal["weights", "outputs"]] = "outputs"
 
     def refuses(self, probe: Probe) -> dict[str, str]:

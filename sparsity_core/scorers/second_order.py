@@ -1,6 +1,7 @@
 """Scores from the second moments of a layer's inputs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class OBS(Scorer):
     Alistarh 2022, arXiv 2208.11580.
     """
 
+    memory: ClassVar[float] = 7.5
     damping: float = 0.01
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Magnitude(Scorer):
     units of one size by their L1 or L2 norm (Li et al. 2017, arXiv 1608.08710).
     """
 
+    memory: ClassVar[float] = 2
     needs_data: ClassVar[bool] = False
     norm: int = 1
 
@@ -44,6 +45,7 @@ class Magnitude(Scorer):
 class Random(Scorer):
     """Uniform noise from the probe's seed: the control that every other scorer has to beat."""
 
+    memory: ClassVar[float] = 2
     needs_data: ClassVar[bool] = False
 
     def score(self, probe: Probe) -> Scores:
@@ -68,6 +70,7 @@ class HanThreshold(Scorer):
     |w|.
     """
 
+    memory: ClassVar[float] = 2.5
     needs_data: ClassVar[bool] = False
 
     def score(self, probe: Probe) -> Scores:
@@ -84,6 +87,7 @@ class GeometricMedian(Scorer):
     Source: He et al. 2019 (FPGM), arXiv 1811.00250.
     """
 
+    memory: ClassVar[float] = 2
     needs_data: ClassVar[bool] = False
     ranks: ClassVar[Literal["weights", "outputs"]] = "outputs"
 
