@@ -17,15 +17,13 @@ import torch
 from torch import nn
 
 from sparsity_core.machine import versions
-from sparsity_core.probe import Probe
+from sparsity_core.probe import Batch, Probe
 from sparsity_core.scorers import SCORERS
 
 LAYERS, SAMPLES = 3, 4
 
 
-def model_and_batches(
-    width: int,
-) -> tuple[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]]:
+def model_and_batches(width: int) -> tuple[nn.Module, list[Batch]]:
     """Linear layers with norms and ReLUs behind them, so that every scorer has what it needs."""
     torch.manual_seed(0)
     layers = []
@@ -66,9 +64,8 @@ def main() -> None:
     print(f"{versions()}; peak of memory while scoring, in multiples of the weights")
     print(f"{'scorer':22}{'at once':>10}{'stated':>10}{'one by one':>12}")
     for kind in SCORERS:
-        at_once, apart = (
-            measured(kind, *flag, f"--width={chosen.width}") for flag in ([], ["--one-by-one"])
-        )
+        width = f"--width={chosen.width}"
+        at_once, apart = measured(kind, width), measured(kind, width, "--one-by-one")
         stated = SCORERS.make(kind).memory
         print(f"{kind:22}{at_once:>10.1f}{stated:>10g}{apart:>12.1f}", flush=True)
 

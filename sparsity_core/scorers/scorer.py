@@ -14,8 +14,9 @@ from sparsity_core.weights import Scores
 class Scorer(ABC):
     """Says how much each weight matters; a frozen dataclass, so that equal ones are equal."""
 
-    # Held at the peak while all layers are scored, in multiples of the weights, the probe's own copy
-    # among it: what benchmarks/scoring_memory.py found, rounded up. Activations come on top.
+    # Held at the peak while all layers are scored, in multiples of the weights; the probe's own
+    # copy is among it. What benchmarks/scoring_memory.py found, rounded up; activations come on
+    # top.
     memory: ClassVar[float]
     # The widest set in which two scores may be compared. Within `row`, a structure of single
     # weights takes the same share of every row (output), as the method's paper does.
