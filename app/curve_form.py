@@ -77,7 +77,7 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
     rounds = int(_number(numbers[0], "Rounds", 2, 50, 5, about_rounds))
     epochs = _number(numbers[1], "Fine-tuning epochs", 0, 200, 0, "after each round; 0 = none")
     rate = _number(numbers[2], "Learning rate", 0.0, 1.0, 0.01, "SGD with momentum, cosine")
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         controls = {
             "random": _yes("random", "Random baseline", _RANDOM),
             "shuffled": _yes("shuffled", "Shuffled masks", _SHUFFLED),

@@ -32,6 +32,25 @@ def pick_structure() -> Structure:
         return STRUCTURES.make("unstructured")
 
 
+def pick_skip(structure: Structure) -> tuple[str, ...]:
+    """Layers that stay dense, kept in the URL."""
+    chosen = st.multiselect(
+        "Layers that stay dense",
+        ("first", "last"),
+        key="skip",
+        bind="query-params",
+        accept_new_options=True,
+        placeholder="none",
+        help="The first and the last in the model's order; type names of others.",
+    )
+    if structure.removes_outputs and not chosen:
+        st.caption(
+            "This structure removes whole outputs: of the last layer these are its answers. "
+            "Let `last` stay dense to keep them."
+        )
+    return tuple(chosen)
+
+
 def pick_manual(used: bool) -> Manual:
     """A sparsity for each layer, typed or taken over from the Sensitivity page."""
     # Drawn also when it is not used: Streamlit writes into the link only what was drawn before.

@@ -61,6 +61,7 @@ def _choose_other(model: str, base: Recipe) -> Other:
         scorer=STAGES["scorer"].make(scorer),
         structure=STRUCTURES.make(structure),
         allocation=ALLOCATIONS.make(allocation),
+        skip=base.skip,
         shuffled=shuffled,
     )
     return Other(with_curves(recipe, model), int(seed))

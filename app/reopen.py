@@ -83,7 +83,6 @@ def _curve_view(plan: CurvePlan) -> dict[str, Any] | None:
         len(trainings) > 1
         or training != Training(epochs=training.epochs, rate=training.rate)
         or base.schedule != OneShot()
-        or base.skip
         # The form takes the curves of the fullest sweep that it knows, whichever that is then.
         or any(isinstance(recipe.allocation, Sensitivity) for recipe in plan.recipes)
     ):

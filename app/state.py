@@ -10,6 +10,7 @@ from app.about import about, question
 from app.forms import (
     manual_text,
     pick_manual,
+    pick_skip,
     pick_structure,
     warn_of_number,
     warn_of_unknown,
@@ -75,6 +76,7 @@ def take_recipe(recipe: Recipe) -> None:
     st.session_state["structure"] = STRUCTURES.label(recipe.structure)
     st.session_state["allocation"] = ALLOCATIONS.kind_of(recipe.allocation)
     st.session_state["sparsity"] = round(100 * recipe.sparsity)
+    st.session_state["skip"] = list(recipe.skip)
     if isinstance(recipe.allocation, Manual):
         st.session_state["manual"] = manual_text(recipe.allocation)
 
@@ -98,14 +100,14 @@ def _choose_recipe() -> Recipe:
     )
     if fixed is not None and kind != "manual":
         st.caption(f"This structure always removes {fixed:.0%} of the weights.")
+    skip = pick_skip(structure)
     manual = pick_manual(kind == "manual")
     if kind == "manual":
         shares = [share for _, share in manual.layers]
         mean = sum(shares) / len(shares) if shares else 0.0
-        return Recipe(mean, scorer, structure, manual)
-    return Recipe(
-        percent / 100 if fixed is None else fixed, scorer, structure, ALLOCATIONS.make(kind)
-    )
+        return Recipe(mean, scorer, structure, manual, skip=skip)
+    sparsity = percent / 100 if fixed is None else fixed
+    return Recipe(sparsity, scorer, structure, ALLOCATIONS.make(kind), skip=skip)
 
 
 def _pick(label: str, key: str, registry: Registry[Any]) -> str:

@@ -230,11 +230,13 @@ def plans(task):
     few = many | {"sparsities": [0.29, 0.5, 0.975]}
     make = {"2:4": STRUCTURES.make("2:4"), "geometric": SCHEDULES.make("geometric", rounds=3)}
     base = Recipe(scorer=SCORERS.make("taylor"))
+    partly = Recipe(skip=("last", "fc1.weight"))
     tuned = Training(epochs=2, rate=0.05)
     return [
         plan_sweep(task, scorers=["taylor", "random"], structures=["2:4", "8x1"], **few),
         plan_sweep(task, layers=["fc2", "fc1"], split="test", score_samples=77, **few),
         plan_curve(task, recipes=[base], **many),
+        plan_curve(task, recipes=[partly, replace(partly, scorer=base.scorer)], **many),
         plan_curve(
             task,
             recipes=[
@@ -270,7 +272,7 @@ def plans(task):
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_the_view_of_a_run_plans_the_same_points(own_store, task, number):
     plan = plans(task)[number]
     view = view_of(plan, list(dict.fromkeys(["fc1.weight", "fc2.weight", "fc3.weight"])))
@@ -279,6 +281,7 @@ def test_the_view_of_a_run_plans_the_same_points(own_store, task, number):
     first = plan.scorers[0] if plan.kind == "sweep" else plan.recipes[0].scorer
     structure = plan.structures[0] if plan.kind == "sweep" else plan.recipes[0].structure
     sidebar = {"scorer": SCORERS.label(first), "structure": STRUCTURES.label(structure)}
+    sidebar["skip"] = list(plan.recipes[0].skip) if plan.kind == "curve" else []
     app = open_page(page, model="digits-mlp", device="cpu", **sidebar, **link_of(view))
     app.number_input(key=f"{plan.kind}-samples digits-mlp {plan.setting.split}").set_value(50).run()
     assert not app.exception
@@ -295,7 +298,6 @@ def test_what_the_form_cannot_say_is_not_promised(task):
     odd = [
         plan_sweep(task, seeds=[3], **every),
         plan_sweep(task, sparsities=[1 / 3], device="cpu"),
-        plan_curve(task, recipes=[Recipe(skip=("last",))], **every),
         plan_curve(task, recipes=[Recipe(schedule=SCHEDULES.make("cubic"))], **every),
         plan_curve(
             task,
