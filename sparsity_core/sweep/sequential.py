@@ -1,0 +1,132 @@
+"""Has enough been seen? A question about a drop, and where its answer stands after some samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.sweep.betting import Numbers, certain, interval, peak
+
+Verdict = Literal["undecided", "at most", "more than", "narrow"]
+
+# The first round's samples, and each later sum of samples over the one before. A point is asked
+# about only after a round, so it sees up to a quarter more samples than it needs, 1/8 on average.
+FIRST, GROWTH = 64, 1.25
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is the drop more than `threshold`, or where does it lie, to an interval as wide as `width`?
+
+    One of the two, in units of the metric (0.01 = one point of accuracy). With probability
+    1 - `error` every answer is right and every interval holds the drop on all samples, at every
+    moment and for all `points` of the sweep together: each point has error / points (Bonferroni;
+    points share their samples, so nothing is known of how their errors hang together). `order` is
+    the seed of the one random order in which all points see the samples.
+    """
+
+    threshold: float | None = None
+    width: float | None = None
+    error: float = 0.05
+    points: int = 1
+    order: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == (self.width is None):
+            raise SparsityError("ask for a threshold or for a width, one of the two")
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise SparsityError(f"threshold must be -1 to 1, got {self.threshold}; 0.01 = 1 point")
+        if self.width is not None and not 0 <= self.width <= 2:
+            raise SparsityError(f"width must be 0 to 2, got {self.width}; 0.01 = 1 point")
+        if not 0 < self.error < 1:
+            raise SparsityError(f"error must be between 0 and 1, got {self.error}; usual is 0.05")
+        if self.points < 1:
+            raise SparsityError(f"points must be 1 or more, got {self.points}")
+
+    @property
+    def error_each(self) -> float:
+        """The error rate of one point."""
+        return self.error / self.points
+
+    def __str__(self) -> str:
+        if self.threshold is not None:
+            return f"drop over {100 * self.threshold:.4g} points?"
+        return f"drop to within {100 * (self.width or 0):.4g} points"
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """What is known of one point's drop after the samples seen so far."""
+
+    question: Question
+    population: int  # samples there are
+    seen: Numbers = field(default_factory=lambda: np.empty(0))  # dense minus pruned, in order
+
+    def after(self, differences: Tensor | Sequence[float]) -> "Standing":
+        """Where it stands after further samples; each number in -1..1, in the random order.
+
+        Raises SparsityError for other numbers, or for more of them than there are samples.
+        """
+        more = torch.as_tensor(differences).double().cpu().numpy()
+        if not (np.abs(more) <= 1).all():
+            raise SparsityError("paired differences must be -1 to 1; scale the metric to 0..1")
+        seen = np.concatenate([self.seen, more])
+        if len(seen) > self.population:
+            raise SparsityError(f"{len(seen)} samples seen of {self.population}; count each once")
+        return Standing(self.question, self.population, seen)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The drop on all samples lies here, at the question's error rate; exact at the end."""
+        each = self.question.error_each
+        return interval(self.seen, self.population, each, first=self.question.threshold)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The answer: `at most` or `more than` the threshold, or `narrow` as the width asked."""
+        threshold, width = self.question.threshold, self.question.width
+        if threshold is None:
+            low, high = self.interval
+            return "narrow" if high - low <= (width or 0) else "undecided"
+        low, high = certain(self.seen, self.population)
+        if low > threshold or (high > threshold and self._rich(threshold, above=True)):
+            return "more than"
+        if high <= threshold or self._rich(threshold, above=False):
+            return "at most"
+        return "undecided"
+
+    @property
+    def settled(self) -> bool:
+        """Is there an answer? Always when all samples were seen: then it is exact."""
+        return self.verdict != "undecided"
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        answer = {
+            "undecided": "not settled yet",
+            "at most": "no",
+            "more than": "yes",
+            "narrow": "done",
+        }[self.verdict]
+        if len(self.seen) == self.population:
+            return f"{self.question} {answer}: exact, all {self.population} samples seen"
+        share = f"error rate {100 * self.question.error:g} % over {self.question.points} points"
+        seen = f"{len(self.seen)} of {self.population} samples"
+        return f"{self.question} {answer}: {100 * low:.2f} to {100 * high:.2f}, {seen}, {share}"
+
+    def _rich(self, claim: float, above: bool) -> bool:
+        bet = peak(self.seen, self.population, claim, above)
+        return bool(len(self.seen)) and bet >= 2 / self.question.error_each
+
+
+def rounds(population: int) -> list[slice]:
+    """The samples of each round, in the random order: few at first, then a quarter more in all."""
+    ends = [min(FIRST, population)]
+    while ends[-1] < population:
+        ends.append(min(round(GROWTH * ends[-1]), population))
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]

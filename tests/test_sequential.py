@@ -1,0 +1,262 @@
+"""Early answers: error rates against exhaustive and random populations, and rows against a loop."""
+
+import itertools
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.sweep import betting
+from sparsity_core.sweep.betting import capital, certain, interval
+from sparsity_core.sweep.sequential import Question, Standing, rounds
+
+
+def numbers(*values):
+    return np.array(values, dtype=float)
+
+
+def population_of(size, lost, won):
+    return np.repeat([1.0, -1.0, 0.0], [lost, won, size - lost - won])
+
+
+def test_a_bet_by_hand(monkeypatch):
+    # Four numbers in -1..1, whose mean is said to be 0.25; everything is put on less. The first 0
+    # pays 1 / (1 - 0.25) = 4/3. Then three numbers of mean 1/3 are left, and 0 pays 1 / (2/3).
+    monkeypatch.setattr(betting, "SHARES", numbers(1))
+    monkeypatch.setattr(betting, "PURSES", numbers(1))
+    assert capital(numbers(0, 0), 4, 0.25, above=False) == pytest.approx([4 / 3, 2])
+    # On more: (0 + 1) / (0.25 + 1) = 4/5, then 1 / (4/3) = 3/4.
+    assert capital(numbers(0, 0), 4, 0.25, above=True) == pytest.approx([4 / 5, 3 / 5])
+    # A lost full stake is gone for good, half of it is not.
+    assert capital(numbers(1, 0), 4, 0.25, above=False) == pytest.approx([0, 0])
+    monkeypatch.setattr(betting, "SHARES", numbers(0.5))
+    assert capital(numbers(1, 0), 4, 0.25, above=False)[0] == pytest.approx(0.5)
+
+
+def test_what_is_still_to_come_bounds_the_mean():
+    assert certain(numbers(1, 0, 1), 4) == (0.25, 0.75)
+    assert interval(numbers(1, 0, 1, 0), 4, 0.05) == (0.5, 0.5)
+    assert interval(numbers(), 4, 0.05) == (-1, 1)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_bets_are_fair_in_every_population(size):
+    """The oracle: over all orders of all populations, expected capital at the truth is 1."""
+    totals: dict[tuple[int, bool], list] = {}
+    for order in itertools.product((-1.0, 0.0, 1.0), repeat=size):
+        drawn = numbers(*order)
+        kinds = (order.count(1.0), order.count(-1.0))
+        for above in (True, False):
+            found = capital(drawn, size, drawn.sum() / size, above)
+            totals.setdefault((kinds, above), []).append(found)
+    assert len(totals) == (size + 1) * (size + 2)
+    for paths in totals.values():
+        assert np.mean(paths, axis=0) == pytest.approx(np.ones(size), abs=1e-9)
+
+
+def wrong_share(size, error, bounds):
+    """The exact probability, for each population, that the truth is ever outside."""
+    wrong, all_orders = Counter(), Counter()
+    look = cache(lambda drawn: bounds(numbers(*drawn), size, error))
+    for order in itertools.product((-1.0, 0.0, 1.0), repeat=size):
+        truth = sum(order) / size
+        kinds = (order.count(1.0), order.count(-1.0))
+        all_orders[kinds] += 1
+        looks = (look(order[:n]) for n in range(1, size + 1))
+        wrong[kinds] += any(not low - 1e-9 <= truth <= high + 1e-9 for low, high in looks)
+    return {kinds: wrong[kinds] / count for kinds, count in all_orders.items()}
+
+
+def test_exact_error_in_all_tiny_populations():
+    """Every order of every population of 6: no probability of error exceeds what is promised."""
+    shares = wrong_share(6, 0.4, interval)
+    assert max(shares.values()) <= 0.4
+    assert max(shares.values()) > 0.1  # and the bound is not empty at this size
+
+
+def test_the_exhaustive_check_can_fail():
+    """Intervals at three times the error, or made for one look, are found out."""
+    assert max(wrong_share(6, 0.4, lambda *a: interval(a[0], a[1], 1.99)).values()) > 0.4
+
+    def one_look(drawn, size, error):
+        half = stats.norm.ppf(1 - error / 2) * drawn.std() / np.sqrt(len(drawn))
+        return drawn.mean() - half, drawn.mean() + half
+
+    assert max(wrong_share(6, 0.4, one_look).values()) > 0.4
+
+
+def tolerated(trials, rate):
+    """So many errors are not seen once in 10,000 where the rate is as promised."""
+    return stats.binom.ppf(1 - 1e-4, trials, rate)
+
+
+# (population, lost, won, threshold): truth exactly at the threshold, or the least above it.
+NEAR = [
+    (400, 4, 0, 0.01),
+    (400, 24, 20, 0.01),
+    (300, 16, 1, 0.05),
+    (300, 100, 85, 0.05),
+    (400, 5, 0, 0.01),
+    (400, 60, 55, 0.01),
+    (300, 16, 0, 0.05),
+    (300, 150, 134, 0.05),
+]
+
+
+@pytest.mark.parametrize("case", NEAR, ids=str)
+def test_error_rate_at_the_threshold(case):
+    """600 random orders of each population, looked at after every round, error rate 0.2."""
+    size, lost, won, threshold = case
+    question = Question(threshold, error=0.2)
+    right = "more than" if lost - won > threshold * size else "at most"
+    make = np.random.default_rng(list(NEAR).index(case))
+    wrong = Counter()
+    for _ in range(600):
+        order = make.permutation(population_of(size, lost, won))
+        wrong["answers"] += settled_answer(question, order) != right
+        if won > 10:
+            wrong["one look"] += naive_answer(order, threshold, 0.2) not in (right, "undecided")
+    assert wrong["answers"] <= tolerated(600, 0.2)
+    # The same check finds out who looks again and again at an interval made for one look.
+    assert won <= 10 or wrong["one look"] > tolerated(600, 0.2)
+
+
+def settled_answer(question, order):
+    standing = Standing(question, len(order))
+    for where in rounds(len(order)):
+        standing = standing.after(order[where])
+        if standing.settled:
+            break
+    return standing.verdict
+
+
+def naive_answer(order, threshold, error):
+    z = stats.norm.ppf(1 - error / 2)
+    for end in range(10, len(order)):
+        drawn = order[:end]
+        half = z * drawn.std() / np.sqrt(end)
+        if half and abs(drawn.mean() - threshold) > half:
+            return "more than" if drawn.mean() > threshold else "at most"
+    return "undecided"
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (3, 1), (40, 30), (150, 20), (290, 0)])
+def test_coverage_at_all_times(lost, won):
+    population, truth, missed = population_of(300, lost, won), (lost - won) / 300, 0
+    make = np.random.default_rng(7)
+    for _ in range(400):
+        order = make.permutation(population)
+        before = (-1.0, 1.0)
+        outside = False
+        for end in (20, 60, 120, 200, 260, 300):
+            low, high = interval(order[:end], 300, 0.2)
+            # Nested, but for the steps of the bisection, until one is found to be wrong.
+            assert outside or (low >= before[0] - 1e-4 and high <= before[1] + 1e-4)
+            outside |= not low - 1e-9 <= truth <= high + 1e-9
+            before = (low, high)
+        missed += outside
+        assert before == (truth, truth)
+    assert missed <= tolerated(400, 0.2)
+
+
+def test_the_whole_family_is_right():
+    """40 points that share their order, family error 0.3: any wrong answer spoils a family."""
+    make = np.random.default_rng(3)
+    question = Question(0.05, error=0.3, points=40)
+    spoiled = 0
+    points = np.stack([population_of(300, 15 + w + (i % 2), w) for i, w in enumerate(range(40))])
+    for _ in range(60):
+        order = make.permutation(300)
+        answers = [settled_answer(question, point[order]) for point in points]
+        truths = ["more than" if p.sum() > 15 else "at most" for p in points]
+        spoiled += answers != truths
+    assert spoiled <= tolerated(60, 0.3)
+
+
+def test_uneven_numbers_and_other_limits():
+    make = np.random.default_rng(11)
+    population = make.random(200) ** 3
+    missed = 0
+    for _ in range(300):
+        order = make.permutation(population)
+        looks = [interval(order[:end], 200, 0.2, limits=(0.0, 1.0)) for end in (30, 90, 150)]
+        missed += any(not low <= population.mean() <= high for low, high in looks)
+    assert missed <= tolerated(300, 0.2)
+    assert max(high - low for low, high in looks) < 0.5
+
+
+def test_clear_cases_are_settled_soon():
+    make = np.random.default_rng(0)
+    unchanged, harmed = np.zeros(10_000), make.permutation(population_of(10_000, 3000, 200))
+    family = {"error": 0.05, "points": 198}
+    for order, threshold, verdict, at_most in (
+        (unchanged, 0.01, "at most", 1100),
+        (unchanged, 0.05, "at most", 250),
+        (harmed, 0.01, "more than", 150),
+        (harmed, 0.05, "more than", 200),
+    ):
+        standing = Standing(Question(threshold, **family), 10_000).after(order[:at_most])
+        assert standing.verdict == verdict
+        low, high = standing.interval
+        assert low >= threshold if verdict == "more than" else high <= threshold
+
+
+def test_answers_are_exact_at_the_end():
+    for lost in (99, 100, 101):
+        order = np.random.default_rng(lost).permutation(population_of(10_000, lost, 0))
+        standing = Standing(Question(0.01, points=10**9), 10_000).after(order)
+        assert standing.verdict == ("more than" if lost > 100 else "at most")
+        assert standing.interval == (lost / 10_000, lost / 10_000)
+        assert "exact, all 10000 samples seen" in str(standing)
+
+
+def test_nothing_is_known_of_no_samples():
+    standing = Standing(Question(0.01), 50)
+    assert (standing.verdict, standing.interval, standing.settled) == ("undecided", (-1, 1), False)
+    assert Standing(Question(1.0), 50).verdict == "at most"  # nothing drops by more than all
+
+
+def test_batches_of_any_size_tell_the_same():
+    order = np.random.default_rng(5).permutation(population_of(500, 60, 20))
+    whole = Standing(Question(0.03), 500).after(order[:200])
+    parts = Standing(Question(0.03), 500)
+    for part in np.split(order[:200], [1, 7, 64, 199]):
+        parts = parts.after(torch.as_tensor(part))
+    assert parts.interval == whole.interval
+    assert parts.verdict == whole.verdict
+
+
+def test_rounds_take_every_sample_once():
+    for size in (1, 63, 64, 65, 1000, 10_000):
+        found = [i for where in rounds(size) for i in range(size)[where]]
+        assert found == list(range(size))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "one of the two"),
+        ({"threshold": 0.01, "width": 0.01}, "one of the two"),
+        ({"threshold": 2}, "0.01 = 1 point"),
+        ({"threshold": float("nan")}, "0.01 = 1 point"),
+        ({"width": -0.1}, "0.01 = 1 point"),
+        ({"threshold": 0.01, "error": 0}, "usual is 0.05"),
+        ({"threshold": 0.01, "points": 0}, "1 or more"),
+    ],
+)
+def test_bad_questions_name_the_remedy(options, message):
+    with pytest.raises(SparsityError, match=message):
+        Question(**options)
+
+
+def test_bad_differences_name_the_remedy():
+    standing = Standing(Question(0.01), 3)
+    for wrong in ([2.0], [float("nan")]):
+        with pytest.raises(SparsityError, match="scale the metric"):
+            standing.after(wrong)
+    with pytest.raises(SparsityError, match="count each once"):
+        standing.after([0.0] * 4)
