@@ -1,6 +1,8 @@
 """Early answers: error rates against exhaustive and random populations, and rows against a loop."""
 
+import dataclasses
 import itertools
+import json
 from collections import Counter
 from functools import cache
 
@@ -10,9 +12,14 @@ import torch
 from scipy import stats
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.sweep import betting
 from sparsity_core.sweep.betting import capital, certain, interval
+from sparsity_core.sweep.decide import follow, whole_model
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
+from sparsity_core.task import Metric, load_task
+from tests.test_sweep import tiny_task
 
 
 def numbers(*values):
@@ -260,3 +267,159 @@ def test_bad_differences_name_the_remedy():
             standing.after(wrong)
     with pytest.raises(SparsityError, match="count each once"):
         standing.after([0.0] * 4)
+
+
+def digits_plan(question):
+    task = load_task("digits-lenet")
+    structures = ["unstructured", "out-channel"]
+    levels = [0.5, 0.8, 0.95]
+    return task, plan_sweep(task, structures=structures, sparsities=levels, question=question)
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.05])
+def test_early_rows_agree_with_full_ones(threshold):
+    task, plan = digits_plan(Question(threshold))
+    _, full = digits_plan(None)
+    exact = {row.point_id: row for row in full.run(task, full.points())}
+    early = {row.point_id: row for row in plan.run(task, plan.points())}
+    assert len(early) == len(plan.points()) == plan.question.points
+    stopped = 0
+    for point, whole in zip(plan.points(), full.points(), strict=True):
+        row, truth = early[point.id], exact[whole.id]
+        assert (row.layer, row.sparsity, row.engine) == (truth.layer, truth.sparsity, "decide")
+        assert row.status == truth.status
+        # The order is fixed, so this holds or not: at 5 % for the whole family it is to hold.
+        assert row.drop_low <= truth.drop <= row.drop_high
+        verdict = "yes" if truth.drop > threshold else "no"
+        assert row.message.startswith(f"drop over {100 * threshold:g} point")
+        assert f"? {verdict}" in row.message
+        assert (row.achieved_sparsity, row.removed) == (truth.achieved_sparsity, truth.removed)
+        if row.samples == truth.samples:
+            assert row.drop_low == row.drop_high == pytest.approx(truth.drop, abs=1e-12)
+            assert row.value == pytest.approx(truth.value, abs=1e-12)
+            assert row.loss == pytest.approx(truth.loss, abs=1e-6)
+            assert row.loss_rise_low is not None
+        else:
+            stopped += 1
+            assert row.loss_rise_low is row.loss_rise_high is None
+            assert f"{row.samples} of {truth.samples} samples" in row.message
+    assert stopped > len(early) / 4
+
+
+def test_a_width_is_reached():
+    task, plan = digits_plan(Question(width=0.2, error=0.5))
+    for row in plan.run(task, plan.points()):
+        assert row.drop_high - row.drop_low <= 0.2
+        assert "done" in row.message or row.samples == len(task.validation)
+
+
+def test_values_are_those_of_the_samples_seen():
+    """The whole of a row by a plain loop over the first samples of the order."""
+    task = tiny_task(samples=300)
+    plan = plan_sweep(
+        task, layers=["0"], sparsities=[0.5], question=Question(0.4, error=0.2, order=3)
+    )
+    (row,) = plan.run(task, plan.points())
+    assert row.samples < 300
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
+    inputs, targets = (t[order[: row.samples]] for t in (task.test.inputs, task.test.targets))
+    weight = task.model[0].weight
+    dense = (task.model(inputs).argmax(1) == targets).double()
+    removed = weight.detach().abs().flatten().argsort()[:24]
+    with torch.no_grad():
+        weight.view(-1)[removed] = 0
+        pruned = (task.model(inputs).argmax(1) == targets).double()
+    assert row.value == pruned.mean().item()
+    assert row.dense_value == dense.mean().item()
+    assert row.drop == pytest.approx((dense - pruned).mean().item())
+    assert row.drop_low <= row.drop <= row.drop_high
+
+
+def test_intervals_shrink_on_the_way():
+    task = tiny_task(samples=400)
+    plan = plan_sweep(task, sparsities=[0.3, 0.6], question=Question(width=0.01))
+    widths, seconds = {}, {}
+    for early in follow(task, plan.setting, plan.points(), plan.question):
+        low, high = early.standing.interval
+        widths.setdefault(early.point.id, []).append(high - low)
+        assert early.seconds >= seconds.get(early.point.id, 0)
+        seconds[early.point.id] = early.seconds
+        assert (early.row is None) == (not early.standing.settled)
+    assert len(widths) == 4
+    for found in widths.values():
+        assert len(found) > 3
+        assert found == sorted(found, reverse=True)
+        assert found[-1] <= 0.01
+
+
+def test_what_cannot_be_measured_is_one_row():
+    task = tiny_task(samples=200)
+    options = {"layers": ["0"], "sparsities": [0.5], "question": Question(0.3)}
+    plan = plan_sweep(task, **options, structures=["2:4", "unstructured"])
+    rows = list(plan.run(task, plan.points()))
+    assert sorted(row.status for row in rows) == ["ok", "skipped"]
+    assert {row.engine for row in rows} == {"decide"}
+    broken = tiny_task(samples=200)
+    broken.model[2].weight.data[0, 0] = float("nan")
+    plan = plan_sweep(broken, **options)
+    (row,) = plan.run(broken, plan.points())
+    assert (row.status, row.value) == ("nan", None)
+
+
+def test_a_point_that_breaks_halfway_ends_there():
+    task = tiny_task(samples=200)
+    plan = plan_sweep(task, layers=["0"], sparsities=[0.5, 0.6], question=Question(width=0.01))
+    broken = plan.points()[0].id
+
+    def sampler(bench, point, masks, samples):
+        if point.id == broken and len(samples) != 64:
+            raise RuntimeError("out of luck")
+        return whole_model(bench, point, masks, samples)
+
+    found = list(follow(task, plan.setting, plan.points(), plan.question, sampler))
+    rows = {early.point.id: early.row for early in found if early.row}
+    assert [row.status for row in rows.values()] == ["failed", "ok"]
+    assert "out of luck" in rows[broken].message
+    assert sum(early.point.id == broken for early in found) == 2
+
+
+def test_a_metric_without_bounds_is_refused():
+    task = tiny_task()
+    far = Metric("distance", lambda outputs, targets: 3 * (outputs[:, 0] + targets))
+    task = dataclasses.replace(task, metric=far)
+    plan = plan_sweep(task, layers=["0"], sparsities=[0.5], question=Question(0.1))
+    (row,) = plan.run(task, plan.points())
+    assert row.status == "failed"
+    assert "between 0 and 1" in row.message
+
+
+def test_the_question_is_part_of_the_plan():
+    task = tiny_task()
+    base = {"layers": ["0"], "sparsities": [0.5]}
+    plain = plan_sweep(task, **base)
+    asked = [
+        plan_sweep(task, **base, question=question)
+        for question in (
+            Question(0.01),
+            Question(0.05),
+            Question(width=0.01),
+            Question(0.01, error=0.1),
+            Question(0.01, order=1),
+        )
+    ]
+    assert len({plan.points()[0].id for plan in [plain, *asked]}) == 6
+    assert "question" not in plain.to_dict()
+    again = plan_from_dict(json.loads(json.dumps(asked[2].to_dict())))
+    assert again == asked[2]
+    assert again.points() == asked[2].points()
+    assert "drop to within 1 point" in again.title
+    row = next(again.run(task, again.points()))
+    assert row_from_dict("sweep", json.loads(json.dumps(dataclasses.asdict(row)))) == row
+    more = plan_sweep(task, sparsities=[0.5, 0.7], question=Question(0.01))
+    assert more.question.points == 4
+
+
+def test_ids_without_a_question_are_as_they_always_were():
+    plan = plan_sweep(tiny_task())
+    assert plan.digest == "20b0919ea8ed0cd2"
+    assert plan.points()[3].id == "30e496577fa770f4"

@@ -39,7 +39,7 @@ def interval(
     `first` is the value whose claim is tested first, so that a bound that reaches it also says so.
     """
     low, high = certain(drawn, population, limits)
-    if not len(drawn) or low == high:
+    if low == high:
         return low, high
     middle = first if first is not None and low < first < high else (low + high) / 2
 
@@ -77,7 +77,7 @@ def capital(
     what the claim says of the draws that were still to come. Falls as the claim moves towards
     what we bet on, so one claim given up stands for all those beyond it. Shapes: (n,) -> (n,).
     """
-    before = np.concatenate([[0.0], np.cumsum(drawn)[:-1]])
+    before = np.cumsum(drawn) - drawn
     expected = (population * claim - before) / (population - np.arange(len(drawn)))
     won, at_stake = (
         (drawn - limits[0], expected - limits[0])

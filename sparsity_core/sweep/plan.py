@@ -1,7 +1,7 @@
 """A sensitivity sweep as plain data: layers x scorers x structures x sparsities x seeds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import Any, ClassVar, TypeVar
 
@@ -10,8 +10,9 @@ from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.scorers import SCORERS, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
-from sparsity_core.sweep import reference
+from sparsity_core.sweep import decide, reference
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 Engine = Callable[[Task, Setting, Sequence[SweepPoint]], Iterator[Result]]
 
 ENGINES: dict[str, Engine] = {"reference": reference.measure}
+# How an engine does a point on some of the samples: what a question needs.
+SAMPLERS: dict[str, decide.Sampler] = {"reference": decide.whole_model}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class SweepPlan(Planned):
     sparsities: tuple[float, ...]
     seeds: tuple[int, ...] = (0,)
     engine: str = "reference"
+    question: Question | None = None  # each point only until this is settled; None = all samples
 
     @property
     def title(self) -> str:
@@ -40,7 +44,8 @@ class SweepPlan(Planned):
         scorers = ", ".join(map(SCORERS.label, self.scorers))
         structures = ", ".join(map(STRUCTURES.label, self.structures))
         layers = f"{len(self.layers)} layer{'s' if len(self.layers) > 1 else ''}"
-        return f"{self.model}: sensitivity of {layers}, {scorers} x {structures}"
+        asked = f", {self.question}" if self.question else ""
+        return f"{self.model}: sensitivity of {layers}, {scorers} x {structures}{asked}"
 
     def points(self) -> list[SweepPoint]:
         """All points; those that share a scoring stand together."""
@@ -62,11 +67,15 @@ class SweepPlan(Planned):
 
     def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """A row for each point, by the plan's engine."""
+        if self.question:
+            sampler = SAMPLERS[self.engine]
+            return decide.measure(task, self.setting, points, self.question, sampler)
         return ENGINES[self.engine](task, self.setting, points)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
         """A row without numbers."""
-        return unmeasured(self.setting, point, self.engine, status, message)
+        engine = decide.ENGINE if self.question else self.engine
+        return unmeasured(self.setting, point, engine, status, message)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -79,6 +88,7 @@ class SweepPlan(Planned):
             "sparsities": list(self.sparsities),
             "seeds": list(self.seeds),
             "engine": self.engine,
+            **self._asked(),
         }
 
     @classmethod
@@ -92,7 +102,12 @@ class SweepPlan(Planned):
             sparsities=tuple(data["sparsities"]),
             seeds=tuple(data["seeds"]),
             engine=data["engine"],
+            question=Question(**data["question"]) if "question" in data else None,
         )
+
+    def _asked(self) -> dict[str, Any]:
+        """The question as plain data; nothing without one, so that ids are as they always were."""
+        return {"question": asdict(self.question)} if self.question else {}
 
     def _id(
         self,
@@ -113,6 +128,7 @@ class SweepPlan(Planned):
                 "sparsity": sparsity,
                 "seed": seed,
                 "engine": self.engine,
+                **self._asked(),
             }
         )
 
@@ -126,12 +142,15 @@ def plan_sweep(
     sparsities: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95),
     seeds: Sequence[int] = (0,),
     engine: str = "reference",
+    question: Question | None = None,
     **where: Any,
 ) -> SweepPlan:
     """A plan with every name resolved and every number checked; `where` goes to `setting_of`.
 
-    Layers: parameter or module names, `first`, `last`, or `all`. Raises SparsityError for an empty
-    selection, an unknown name (with the nearest known one) or a sparsity outside 0..1.
+    Layers: parameter or module names, `first`, `last`, or `all`. With a `question` each point stops
+    when it is settled; its error rate is that of the whole plan, whatever points it gave. Raises
+    SparsityError for an empty selection, an unknown name (with the nearest known one) or a sparsity
+    outside 0..1.
     """
     for what, chosen in (
         ("layers", layers),
@@ -144,8 +163,10 @@ def plan_sweep(
             raise SparsityError(f"no {what} chosen; choose at least one")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    if question is not None and engine not in SAMPLERS:
+        raise unknown("engine for early answers", engine, SAMPLERS)
     known = canonical_names(task.model, layers if "all" not in layers else prunable(task.model))
-    return SweepPlan(
+    plan = SweepPlan(
         setting=setting_of(task, **where),
         layers=tuple(known),
         scorers=_unique(SCORERS.make(s) if isinstance(s, str) else s for s in scorers),
@@ -154,6 +175,8 @@ def plan_sweep(
         seeds=_unique(seeds),
         engine=engine,
     )
+    family = len(plan.points())
+    return replace(plan, question=replace(question, points=family)) if question else plan
 
 
 def _unique(items: Iterable[T]) -> tuple[T, ...]:

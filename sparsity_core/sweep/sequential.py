@@ -55,8 +55,8 @@ class Question:
 
     def __str__(self) -> str:
         if self.threshold is not None:
-            return f"drop over {100 * self.threshold:.4g} points?"
-        return f"drop to within {100 * (self.width or 0):.4g} points"
+            return f"drop over {_points(self.threshold)}?"
+        return f"drop to within {_points(self.width or 0)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +115,12 @@ class Standing:
         }[self.verdict]
         if len(self.seen) == self.population:
             return f"{self.question} {answer}: exact, all {self.population} samples seen"
-        share = f"error rate {100 * self.question.error:g} % over {self.question.points} points"
         seen = f"{len(self.seen)} of {self.population} samples"
-        return f"{self.question} {answer}: {100 * low:.2f} to {100 * high:.2f}, {seen}, {share}"
+        risk = f"{100 * self.question.error:g} % risk that any of {self.question.points} is wrong"
+        return f"{self.question} {answer}: {100 * low:.2f} to {100 * high:.2f}, {seen}; {risk}"
 
     def _rich(self, claim: float, above: bool) -> bool:
-        bet = peak(self.seen, self.population, claim, above)
-        return bool(len(self.seen)) and bet >= 2 / self.question.error_each
+        return peak(self.seen, self.population, claim, above) >= 2 / self.question.error_each
 
 
 def rounds(population: int) -> list[slice]:
@@ -130,3 +129,8 @@ def rounds(population: int) -> list[slice]:
     while ends[-1] < population:
         ends.append(min(round(GROWTH * ends[-1]), population))
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _points(share: float) -> str:
+    number = f"{100 * share:.4g}"
+    return f"{number} point{'' if number == '1' else 's'}"
