@@ -16,8 +16,9 @@ from sparsity_core.scorers import SCORERS, Magnitude, Scorer
 from sparsity_core.structures import STRUCTURES, Structure, Unstructured
 from sparsity_core.weights import check_sparsity
 
-OPTIMIZERS = ("sgd", "adam")
-RATE_SCHEDULES = ("cosine", "constant")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+RATE_SCHEDULES = ("cosine", "constant", "step", "one-cycle")
+PRECISIONS = ("float32", "bfloat16")
 
 # The fields of a recipe that hold one choice of a registry, in the order in which they are asked.
 STAGES: dict[str, Registry[Any]] = {
@@ -30,33 +31,63 @@ STAGES: dict[str, Registry[Any]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained or fine-tuned; `epochs` passes over the train split."""
+    """How a model is trained or fine-tuned: `epochs` passes over the train split, or `steps`."""
 
     epochs: int = 5
     optimizer: str = "sgd"
     rate: float = 0.01
-    momentum: float = 0.9
+    momentum: float = 0.9  # of sgd
     weight_decay: float = 0.0
     batch_size: int = 64
     rate_schedule: str = "cosine"
     clip: float | None = None  # largest norm of all gradients together
+    steps: int | None = None  # instead of epochs
+    drops: tuple[float, ...] = (0.5, 0.75)  # of `step`: after these shares of all steps
+    drop_factor: float = 0.1  # of `step`
+    label_smoothing: float = 0.0
+    precision: str = "float32"  # of the products; weights and optimizer stay float32
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "drops", tuple(self.drops))
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.rate_schedule not in RATE_SCHEDULES:
             raise unknown("rate schedule", self.rate_schedule, RATE_SCHEDULES)
-        for name, least in (("epochs", 0), ("batch_size", 1)):
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        for name, least in (("epochs", 0), ("batch_size", 1), ("steps", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if value is not None and (not isinstance(value, int) or value < least):
                 raise SparsityError(f"{name} must be a whole number from {least}, got {value!r}")
-        for name in ("rate", "momentum", "weight_decay"):
+        for name in ("rate", "momentum", "weight_decay", "drop_factor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise SparsityError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise SparsityError(f"label_smoothing must be 0 to 1, got {self.label_smoothing!r}")
+        if not all(0 <= share <= 1 for share in self.drops):
+            raise SparsityError(f"drops must be shares of the steps, 0 to 1, got {self.drops!r}")
         if self.clip is not None and not self.clip > 0:
             raise SparsityError(
                 f"clip must be more than 0, got {self.clip!r}; leave it out for none"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The training as plain data; `from_dict` reads it back."""
+        return asdict(self) | {"drops": list(self.drops)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Training":
+        """The training from plain data; what is absent takes its default."""
+        known = [f.name for f in fields(cls)]
+        for name in data:
+            if name not in known:
+                raise unknown("entry of training", name, known)
+        return cls(**data)
+
+    def identity(self) -> dict[str, Any]:
+        """What digests are made of: every option that is not at its default."""
+        usual = Training().to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
 
 @dataclass(frozen=True)
@@ -104,8 +135,7 @@ class Recipe:
         plain |= {stage: kinds.identity(getattr(self, stage)) for stage, kinds in STAGES.items()}
         plain["repair"] = [REPAIRS.identity(repair) for repair in self.repair]
         if self.training:
-            usual = asdict(Training())
-            plain["training"] = {k: v for k, v in plain["training"].items() if v != usual[k]}
+            plain["training"] = self.training.identity()
         return plain
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +150,7 @@ class Recipe:
             "rescore": self.rescore,
             "shuffled": self.shuffled,
             "repair": [REPAIRS.to_dict(repair) for repair in self.repair],
-            "training": asdict(self.training) if self.training else None,
+            "training": self.training.to_dict() if self.training else None,
         }
 
     @classmethod
@@ -132,7 +162,7 @@ class Recipe:
             "allocation": ALLOCATIONS.from_dict,
             "schedule": SCHEDULES.from_dict,
             "repair": lambda given: tuple(map(REPAIRS.from_dict, given)),
-            "training": _training_from_dict,
+            "training": lambda given: None if given is None else Training.from_dict(given),
         }
         for name in data:
             if name not in (known := [f.name for f in fields(cls)]):
@@ -156,16 +186,6 @@ class Recipe:
 
 
 _USUAL = Recipe()
-
-
-def _training_from_dict(data: Mapping[str, Any] | None) -> Training | None:
-    if data is None:
-        return None
-    known = [f.name for f in fields(Training)]
-    for name in data:
-        if name not in known:
-            raise unknown("entry of training", name, known)
-    return Training(**data)
 
 
 def _as_is(value: Any) -> Any:
