@@ -1,0 +1,29 @@
+"""Sparse products that run: each packs a masked weight into a format and multiplies with it.
+
+To add one: a frozen dataclass in a file of its own, registered, and imported here.
+"""
+
+# In the order in which a person meets them, which is the order of KERNELS.kinds().
+# isort: off
+from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
+from sparsity_core.kernels.dense import Dense, DenseBf16, DenseOneDnn, DenseTransposed
+from sparsity_core.kernels.channels import ChannelsRemoved
+from sparsity_core.kernels.torch_sparse import Bsr, Csr
+from sparsity_core.kernels.file import load, save
+
+# isort: on
+
+__all__ = [
+    "KERNELS",
+    "Bsr",
+    "ChannelsRemoved",
+    "Csr",
+    "Dense",
+    "DenseBf16",
+    "DenseOneDnn",
+    "DenseTransposed",
+    "Kernel",
+    "Packed",
+    "load",
+    "save",
+]
