@@ -9,12 +9,16 @@ from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
 from sparsity_core.kernels.dense import Dense, DenseBf16, DenseOneDnn, DenseTransposed
 from sparsity_core.kernels.channels import ChannelsRemoved
 from sparsity_core.kernels.torch_sparse import Bsr, Csr
+from sparsity_core.kernels.permute import Permute
+from sparsity_core.kernels.balanced import Balanced, BalancedBf16
 from sparsity_core.kernels.file import load, save
 
 # isort: on
 
 __all__ = [
     "KERNELS",
+    "Balanced",
+    "BalancedBf16",
     "Bsr",
     "ChannelsRemoved",
     "Csr",
@@ -24,6 +28,7 @@ __all__ = [
     "DenseTransposed",
     "Kernel",
     "Packed",
+    "Permute",
     "load",
     "save",
 ]
