@@ -1,0 +1,116 @@
+"""The dense model's values, batch by batch, as far as the layer that is measured now.
+
+Layers are visited in the order in which the model uses them. Between two visits a batch keeps only
+what the suffix of this layer or of a later one starts from, so the whole walk costs one forward
+pass, whatever the depth.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from sparsity_core.sweep.program import INPUT, Program, Step, Suffix, Values, run
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The way from one layer to the next: what to run, and what to keep of it."""
+
+    layer: str
+    steps: tuple[Step, ...]
+    keep: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """The stages of a model in order, and its values that depend on no input."""
+
+    stages: tuple[Stage, ...]
+    constants: Values
+
+
+@torch.no_grad()
+def route_of(program: Program, suffixes: Mapping[str, Suffix]) -> Route:
+    """The way through a program that passes where each layer's suffix starts."""
+    constant: dict[str, Step] = {}
+    for step in program.steps:
+        if all(name in constant for name in step.reads):
+            constant[step.name] = step
+    place = {step.name: i for i, step in enumerate(program.steps)}
+    order = sorted(suffixes, key=lambda layer: min(place[s.name] for s in suffixes[layer].steps))
+    stages = []
+    have = {INPUT, *constant}
+    for i, layer in enumerate(order):
+        steps = _ancestors(program, suffixes[layer].needs, have)
+        have |= {step.name for step in steps}
+        later = [name for other in order[i:] for name in suffixes[other].needs]
+        have = _sources(program, later, have) | {INPUT, *constant}
+        stages.append(Stage(layer, steps, frozenset(have - constant.keys())))
+    return Route(tuple(stages), run(tuple(constant.values()), {}, constant))
+
+
+class Walk:
+    """One batch on its way along a route."""
+
+    def __init__(self, route: Route, inputs: Tensor) -> None:
+        self.route = route
+        self.inputs = inputs
+        self._values: Values = {INPUT: inputs}
+        self._passed = 0  # stages
+
+    @property
+    def held(self) -> Values:
+        """What it keeps, besides the inputs and what all batches share."""
+        return {name: value for name, value in self._values.items() if name != INPUT}
+
+    @torch.no_grad()
+    def to(self, layer: str) -> Values:
+        """The dense values that the layer's suffix needs, among others; backwards costs a restart.
+
+        The model must be dense meanwhile.
+        """
+        names = [stage.layer for stage in self.route.stages]
+        target = names.index(layer)
+        if target < self._passed - 1:
+            self._values, self._passed = {INPUT: self.inputs}, 0
+        for stage in self.route.stages[self._passed : target + 1]:
+            self._values = run(stage.steps, self._values | self.route.constants, stage.keep)
+        self._passed = target + 1
+        return self._values | self.route.constants
+
+
+@torch.no_grad()
+def bytes_per_sample(route: Route, inputs: Tensor) -> int:
+    """The most that a walk holds between two layers, besides the inputs, for each sample.
+
+    Measured by walking with a few inputs (N, ...).
+    """
+    walk = Walk(route, inputs)
+    most = 0
+    for stage in route.stages:
+        walk.to(stage.layer)
+        tensors = [t for t in tree_leaves(list(walk.held.values())) if isinstance(t, Tensor)]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        own = storages.keys() - {inputs.untyped_storage().data_ptr()}
+        most = max(most, sum(storages[place].nbytes() for place in own))
+    return -(-most // len(inputs))
+
+
+def _ancestors(program: Program, wanted: Iterable[str], have: set[str]) -> tuple[Step, ...]:
+    """The steps that make the wanted values out of those there are."""
+    missing = set(wanted) - have
+    steps = []
+    for step in reversed(program.steps):
+        if step.name in missing:
+            steps.append(step)
+            missing |= set(step.reads) - have
+    return tuple(reversed(steps))
+
+
+def _sources(program: Program, wanted: Iterable[str], have: set[str]) -> set[str]:
+    """Those of the values there are out of which the wanted ones can be made."""
+    reads = {name for step in _ancestors(program, wanted, have) for name in step.reads}
+    return have & ({*wanted} | reads)
