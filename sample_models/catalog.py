@@ -25,6 +25,7 @@ def load_sample(name: str, seed: int = 0) -> Task:  # noqa: ARG001 - see SPLIT_S
         test=data.test,
         classes=data.classes,
         card=card,
+        fresh=sample.fresh or sample.build,
     )
 
 

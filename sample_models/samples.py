@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sample_models.initial import glorot_normal_
 from sample_models.lenet import LeNet, LeNet5
 from sample_models.mlp import MLP
 from sample_models.mobilenet import MobileNet
@@ -24,6 +25,7 @@ class Sample:
     training: Training
     shift: int = 0  # training images move by up to so many pixels
     mirror: bool = False  # half of the training images are mirrored
+    fresh: Callable[[], nn.Module] | None = None  # for tickets, with a paper's first weights
 
 
 SAMPLES = {
@@ -68,6 +70,7 @@ SAMPLES = {
         lambda: MLP(28 * 28),
         "mnist",
         Training(epochs=10, rate=0.05, weight_decay=1e-4, batch_size=128),
+        fresh=lambda: glorot_normal_(MLP(28 * 28)),
     ),
     "mnist-lenet5": Sample(
         "LeNet-5 on MNIST",

@@ -67,6 +67,7 @@ class Course:
         self.split = split.to(device)  # once, or every step would copy its samples
         self.training = training
         self.loss = _smoothed(loss, training.label_smoothing)
+        self.measured_loss = loss  # without smoothing
         self.masks: Masks = {}
         self.seed = seed
         self.device = device
@@ -110,11 +111,15 @@ class Course:
                 if isinstance(value, Tensor) and value.shape == bits.shape:
                     _keep_(value, bits)
 
+    def state(self) -> dict[str, Tensor]:
+        """The model's parameters and buffers as they are; later steps do not change them."""
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
     def place(self) -> Place:
         """Where the course stands; later steps do not change it."""
         return Place(
             self.step,
-            {name: value.detach().clone() for name, value in self.model.state_dict().items()},
+            self.state(),
             copy.deepcopy(self._optimizer.state_dict()),
             [state.clone() for state in self._randomness],
         )

@@ -13,6 +13,8 @@ from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
 from sparsity_core.task import Task
+from sparsity_core.tickets.plan import TicketPlan
+from sparsity_core.tickets.row import TicketResult
 
 
 class Point(Protocol):
@@ -91,17 +93,19 @@ class Plan(Protocol):
         """The plan as plain data; `plan_from_dict` reads it back."""
 
 
-PLANS: dict[str, type[SweepPlan] | type[CurvePlan]] = {
+PLANS: dict[str, type[SweepPlan] | type[CurvePlan] | type[TicketPlan]] = {
     SweepPlan.kind: SweepPlan,
     CurvePlan.kind: CurvePlan,
+    TicketPlan.kind: TicketPlan,
 }
-ROWS: dict[str, type[Result] | type[CurveResult]] = {
+ROWS: dict[str, type[Result] | type[CurveResult] | type[TicketResult]] = {
     SweepPlan.kind: Result,
     CurvePlan.kind: CurveResult,
+    TicketPlan.kind: TicketResult,
 }
 
 
-def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan:
+def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan | TicketPlan:
     """The plan that `to_dict` described."""
     kind = data.get("kind")
     if kind not in PLANS:
@@ -109,7 +113,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan:
     return PLANS[kind].from_dict(data)
 
 
-def row_from_dict(kind: str, data: Mapping[str, Any]) -> Result | CurveResult:
+def row_from_dict(kind: str, data: Mapping[str, Any]) -> Result | CurveResult | TicketResult:
     """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
     if kind not in ROWS:
         raise unknown("kind of row", kind, ROWS)

@@ -59,6 +59,7 @@ class Task:
     metric: Metric = ACCURACY
     classes: tuple[str, ...] = ()
     card: Mapping[str, Any] | None = None  # how the model was trained
+    fresh: Callable[[], nn.Module] | None = None  # builds it untrained, from torch's random state
 
     def __post_init__(self) -> None:
         if self.model.training:

@@ -1,0 +1,40 @@
+"""One training of a ticket experiment as a row."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TicketResult:
+    """One arm in one round; the fields are the columns of the file, None = not measured."""
+
+    model: str
+    arm: str
+    rewind: int  # the step that weights go back to
+    round: int  # 0 = dense
+    seed: int
+    steps: int  # of a whole training
+    sparsity: float | None  # share of zeros among all prunable weights
+    metric: str
+    value: float | None  # at the end of training
+    early_value: float | None  # of the model at the early stop
+    early_stop: int | None  # the step with the lowest validation loss, found afterwards
+    loss: float | None  # at the end
+    validation_loss: float | None  # the lowest
+    train_loss: float | None  # the mean since the last look but one
+    barrier: float | None  # of other-order: error on the line to the ticket above the ends' mean
+    line: str  # of other-order: the metric along that line, as JSON
+    history: str  # JSON: step, train_loss, loss, value (of validation), one entry a look
+    samples: int | None
+    split: str
+    status: str
+    message: str
+    seconds: float
+    device: str
+    versions: str
+    point_id: str
+
+
+MEASURED = (
+    *("sparsity", "value", "early_value", "early_stop", "loss"),
+    *("validation_loss", "train_loss", "barrier", "samples"),
+)
