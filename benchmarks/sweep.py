@@ -2,7 +2,7 @@
 
 Every loop and the engine measure all points (layers x sparsities, magnitude) on the same samples,
 one after another, in one thread and this process; what they need for it is counted, be it copies
-or the capture of a graph. Times are of the processor in this thread, medians over the repeats. The
+or the capture of a graph, but not the loading of libraries. Times are of the processor in this thread, medians over the repeats. The
 program stops when a single count differs. `limit` is the time the multiply-adds of all suffixes
 would take at the speed of a large matrix product, and `of limit` how near the engine comes to it.
 
@@ -55,6 +55,7 @@ def measured(
     """All loops and the engine in turn, so that whatever slows the machine slows them all."""
     layers = plan_sweep(task, sparsities=sparsities, split="test").layers
     inputs, targets = task.test.inputs, task.test.targets
+    _by_engine(deep_resnet(1, 4), engine, sparsities[:1])  # loads the libraries
     times: dict[str, list[float]] = {name: [] for name in (*peers, engine)}
     labels: set[str] = set()
     for _ in range(repeats):
