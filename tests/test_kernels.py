@@ -10,7 +10,7 @@ from sparsity_core.kernels import KERNELS, Csr, Dense, load, save
 from sparsity_core.structures import STRUCTURES
 
 # Kernels of a pattern, and the structure whose masks they take; the others take any mask.
-PATTERN = {"balanced": "3:32", "balanced-bf16": "2:4"}
+PATTERN = {"balanced": "3:32", "balanced-bf16": "2:4", "blocks": "4x1"}
 MATRIX = [kind for kind in KERNELS if KERNELS.make(kind).rank == 2]
 SHAPES = [(37, 53), (64, 96), (5, 200), (130, 31), (1, 1)]
 

@@ -11,6 +11,7 @@ from sparsity_core.kernels.channels import ChannelsRemoved
 from sparsity_core.kernels.torch_sparse import Bsr, Csr
 from sparsity_core.kernels.permute import Permute
 from sparsity_core.kernels.balanced import Balanced, BalancedBf16
+from sparsity_core.kernels.tiled import Blocks, Tiled
 from sparsity_core.kernels.file import load, save
 
 # isort: on
@@ -19,6 +20,7 @@ __all__ = [
     "KERNELS",
     "Balanced",
     "BalancedBf16",
+    "Blocks",
     "Bsr",
     "ChannelsRemoved",
     "Csr",
@@ -29,6 +31,7 @@ __all__ = [
     "Kernel",
     "Packed",
     "Permute",
+    "Tiled",
     "load",
     "save",
 ]

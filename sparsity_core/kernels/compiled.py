@@ -1,5 +1,6 @@
 """How our kernels are compiled, called and spread over threads."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -45,6 +46,20 @@ def spread_parts(function: Function, count: int, threads: int, *fixed: Any) -> N
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads - 1, "kernel")
+
+
+def scratch(size: int) -> int:
+    """The address of so many bytes of this thread's own, on a cache line; the next call has them.
+
+    Memory asked for anew in each call would cost a page fault every 4 KiB.
+    """
+    held = getattr(_scratch, "bytes", None)
+    if held is None or held.numel() < size + 64:
+        held = _scratch.bytes = torch.empty(size + 64, dtype=torch.uint8)
+    return -(-int(held.data_ptr()) // 64) * 64
+
+
+_scratch = threading.local()
 
 
 def padded_bias(bias: Tensor | None, outputs: int, multiple: int = 16) -> Tensor:

@@ -14,9 +14,7 @@ from sparsity_core.kernels.compiled import (
     padded_bias,
     spread_parts,
 )
-from sparsity_core.kernels.kernel import KERNELS, Kernel, Parts, Product
-from sparsity_core.kernels.vector import (
-    LANES,
+from sparsity_core.kernels.instructions import (
     add,
     bytes_at,
     count_bits,
@@ -34,6 +32,8 @@ from sparsity_core.kernels.vector import (
     store_part,
     zeros,
 )
+from sparsity_core.kernels.kernel import KERNELS, Kernel, Parts, Product
+from sparsity_core.kernels.vector import LANES
 from sparsity_core.structures import Structure
 
 WIDTH = 32  # inputs in a block: two registers of 16, the table of one permute
