@@ -1,10 +1,11 @@
 """How much sooner does an engine measure a sweep than the loops people write, to the same counts?
 
 Every loop and the engine measure all points (layers x sparsities, magnitude) on the same samples,
-one after another, in one thread and this process; what they need for it is counted, be it copies
-or the capture of a graph, but not the loading of libraries. Times are of the processor in this thread, medians over the repeats. The
-program stops when a single count differs. `limit` is the time the multiply-adds of all suffixes
-would take at the speed of a large matrix product, and `of limit` how near the engine comes to it.
+one after another, in one thread and this process. What they need for it is counted, be it copies
+or the capture of a graph, but not the loading of libraries. Times are of the processor in this
+thread, medians over the repeats. The program stops when a single count differs. `limit` is the
+time that the multiply-adds of all suffixes would take at the speed of a large matrix product, and
+`of limit` how near the engine comes to it.
 
     python -m benchmarks.sweep --short
     python -m benchmarks.sweep --engine exact --repeats 3
