@@ -5,10 +5,12 @@ Plans go out and rows come back as plain data, so that a cluster can take the sa
 
 import multiprocessing as mp
 import os
+import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
@@ -24,9 +26,9 @@ _POLL = 0.2  # seconds between two looks at `stopped`
 
 
 class Executor(Protocol):
-    """Runs groups of points of one plan."""
+    """Runs groups of points of one plan; a group is asked for when its turn has come."""
 
-    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+    def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
         """Rows as they get ready, until all are there or `stopped` answers True."""
 
     def close(self) -> None:
@@ -39,12 +41,14 @@ class InProcess:
     def __init__(self, task: Any = None) -> None:
         self.task = task
 
-    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+    def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
         """Rows as they get ready; `stopped` is asked after each."""
-        task = self.task or load_task(plan.model)
-        plan.check(task)
+        checked = None
         for group in groups:
-            for row in plan.run(task, group):
+            if checked is None:
+                checked = self.task or load_task(plan.model)
+                plan.check(checked)
+            for row in plan.run(checked, group):
                 yield row
                 if stopped():
                     return
@@ -62,42 +66,61 @@ class WorkerProcesses:
         self.count = count
         self._workers: list[_Worker] = []
 
-    def run(self, plan: Plan, groups: Sequence[Group], stopped: Stopped) -> Iterator[Any]:
+    def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
         """Rows as they get ready; a point that kills its worker twice becomes a failed row."""
-        waiting = deque(list(group) for group in groups)
-        deaths: dict[str, int] = {}
+        source = iter(groups)
+        again: deque[list[Any]] = deque()  # what dead workers left
+        deaths: Counter[str] = Counter()
         data = plan.to_dict()
-        while len(self._workers) < min(self.count, len(waiting)):
-            self._workers.append(_Worker(self.count))
         try:
-            while waiting or any(worker.left for worker in self._workers):
-                for i, worker in enumerate(self._workers):
-                    if not worker.left and waiting:
-                        if not worker.alive:
-                            worker = self._workers[i] = _Worker(self.count)
-                        worker.start(data, waiting.popleft())
+            while True:
+                for i in range(self.count):
+                    if self._left_of(i):
+                        continue
+                    group = again.popleft() if again else list(next(source, []))
+                    if not group:
+                        break
+                    self._living(i).start(data, group)
                 busy = {w.connection: w for w in self._workers if w.left}
-                for ready in wait(list(busy), _POLL):
-                    worker = busy[ready]  # type: ignore[index]
+                if not busy:
+                    return
+                ready = wait(list(busy), _POLL)
+                for worker in [w for c, w in busy.items() if c in ready or not w.alive]:
                     try:
                         if answer := worker.receive():
                             yield row_from_dict(plan.kind, answer)
                     except EOFError:
                         reason = worker.death()
                         under_way, *rest = worker.give_up()
-                        deaths[under_way.id] = deaths.get(under_way.id, 0) + 1
+                        deaths[under_way.id] += 1
                         if deaths[under_way.id] < _ATTEMPTS:
-                            waiting.appendleft([under_way, *rest])
-                        else:
-                            message = f"the worker process died twice ({reason}) at this point"
-                            yield plan.unmeasured(under_way, "failed", message)
-                            if rest:
-                                waiting.appendleft(rest)
+                            again.append([under_way, *rest])
+                            continue
+                        if not worker.ready:
+                            raise SparsityError(
+                                f"worker processes died ({reason}) before they could measure "
+                                f"{plan.model}; free memory, then resume"
+                            ) from None
+                        message = f"the worker process died twice ({reason}) at this point"
+                        yield plan.unmeasured(under_way, "failed", message)
+                        if rest:
+                            again.append(rest)
                 if stopped():
                     return
         finally:
             if any(worker.left for worker in self._workers):
                 self.close()
+
+    def _left_of(self, i: int) -> list[Any]:
+        return self._workers[i].left if i < len(self._workers) else []
+
+    def _living(self, i: int) -> "_Worker":
+        """The worker at a place, a new one where there is none or it has died."""
+        if i == len(self._workers):
+            self._workers.append(_Worker(self.count))
+        elif not self._workers[i].alive:
+            self._workers[i] = _Worker(self.count)
+        return self._workers[i]
 
     def close(self) -> None:
         """End the processes at once, whatever they do."""
@@ -119,33 +142,38 @@ class _Worker:
             stdout=subprocess.DEVNULL,  # what a model prints belongs in no table
             # What can be imported here can be imported there.
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # Ctrl-C in the terminal is for the parent, which then ends its workers.
+            start_new_session=True,
         )
         theirs.close()  # so that its end is closed when the process dies
         self.left: list[Any] = []
-        self.started = False
+        self.ready = False  # has it the model, and begun?
 
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def start(self, plan: dict[str, Any], group: list[Any]) -> None:
-        self.left = group
+        self.left, self.ready = group, False
         try:
             self.connection.send((plan, [point.id for point in group]))
         except OSError:
             return  # it died while idle: receiving says so
 
     def receive(self) -> dict[str, Any] | None:
-        """A row, or None for a sign of life; EOFError when the process has died."""
+        """A row, or None for its being ready; EOFError when the process has died."""
         try:
+            # Without this, a child of the dead process would keep the connection open for ever.
+            if not self.alive and not self.connection.poll():
+                raise EOFError
             answer = self.connection.recv()
         except OSError as error:
             raise EOFError from error
-        self.started = True
-        if answer is None:
-            return None
         if isinstance(answer, str):  # the whole plan is refused, with this reason
             raise SparsityError(answer)
+        self.ready = True
+        if answer is None:
+            return None
         self.left = [point for point in self.left if point.id != answer["point_id"]]
         return dict(answer)
 
@@ -156,14 +184,16 @@ class _Worker:
 
     def death(self) -> str:
         code = self.process.wait(5)
-        if not self.started and code > 0:
+        if not self.ready and code >= 0:
             raise SparsityError(
                 f"a worker process could not start (exit code {code}); its error is in the "
-                "terminal: mend the installation, then resume"
+                "terminal: mend the installation or the model, then resume"
             )
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def kill(self) -> None:
-        self.process.kill()
+        if self.alive:
+            with suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
+                os.killpg(self.process.pid, signal.SIGKILL)  # and what it started
         self.process.wait(5)
         self.connection.close()

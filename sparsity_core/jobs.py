@@ -3,7 +3,9 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
@@ -38,20 +40,17 @@ class Job:
     def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
         self.plan = plan
         self.store = store
-        points = plan.points()
-        self.total = len(points)
-        stored = store.statuses([point.id for point in points])
-        if retry_failed:
-            stored = {i: status for i, status in stored.items() if status != "failed"}
-        self.missing = [point for point in points if point.id not in stored]
-        self._done = len(stored)
-        self._failed = sum(status == "failed" for status in stored.values())
         self._state = "queued"
         self._message = ""
         self._times: deque[float] = deque(maxlen=_RECENT)
         self._cancelled = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
+        points = plan.points()
+        self.total = len(points)
+        self._retry_failed = retry_failed
+        self._done = self._failed = 0
+        self.missing = self._not_stored(points)
         store.save_run(plan)
 
     @property
@@ -81,41 +80,65 @@ class Job:
 
     def run(self, executor: Executor) -> None:
         """Measure what is missing and store it row by row; called once, by whoever runs jobs."""
+        if not self._leave_queue("running"):
+            return
         try:
-            if not self._cancelled.is_set():
-                self._set("running")
-                self._times.append(time.monotonic())
-                groups = self.plan.groups(self.missing) if self.missing else []
-                for row in executor.run(self.plan, groups, self._cancelled.is_set):
-                    self.store.add(self.plan.kind, [row])
-                    with self._lock:
-                        self._done += 1
-                        self._failed += row.status == "failed"
-                        self._times.append(time.monotonic())
-            self._set("cancelled" if self._cancelled.is_set() else "done")
+            self.store.set_state(self.id, "running")
+            self._times.append(time.monotonic())
+            for row in executor.run(self.plan, self._groups(), self._cancelled.is_set):
+                self.store.add(self.plan.kind, [row])
+                with self._lock:
+                    self._done += 1
+                    self._failed += row.status == "failed"
+                    self._times.append(time.monotonic())
+            self._end("cancelled" if self._cancelled.is_set() else "done")
         except SparsityError as error:
-            self._set("failed", str(error))
+            self._end("failed", str(error))
         except Exception as error:  # noqa: BLE001 - a job must end with a state, never in silence
-            self._set("failed", f"unexpected {error!r}; resume to try again, please report it")
-        finally:
-            self._ended.set()
+            self._end("failed", f"unexpected {error!r}; resume to try again, please report it")
 
     def cancel(self) -> None:
         """Stop soon; what is stored stays, and resuming runs only what is missing."""
         self._cancelled.set()
+        if self._leave_queue("cancelled"):
+            self._end("cancelled")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; False when the time was too short."""
         return self._ended.wait(timeout)
 
-    def _set(self, state: str, message: str = "") -> None:
+    def _groups(self) -> Iterator[list[Any]]:
+        """What is missing, each group looked up when its turn comes: jobs may share points."""
+        for group in self.plan.groups(self.missing) if self.missing else []:
+            if missing := self._not_stored(group):
+                yield missing
+
+    def _not_stored(self, points: Sequence[Any]) -> list[Any]:
+        """Those of the points that have to be measured; the others are counted."""
+        stored = self.store.statuses([point.id for point in points])
+        if self._retry_failed:
+            stored = {i: status for i, status in stored.items() if status != "failed"}
         with self._lock:
-            self._state, self._message = state, message
+            self._done += len(stored)
+            self._failed += sum(status == "failed" for status in stored.values())
+        return [point for point in points if point.id not in stored]
+
+    def _leave_queue(self, state: str) -> bool:
+        """Take this state if the job is still queued: either it begins or it is cancelled."""
+        with self._lock:
+            queued = self._state == "queued"
+            if queued:
+                self._state = state
+        return queued
+
+    def _end(self, state: str, message: str = "") -> None:
         try:
             self.store.set_state(self.id, state, message)
         except SparsityError as error:  # the disk that failed the job may fail this note too
-            with self._lock:
-                self._state, self._message = "failed", message or str(error)
+            state, message = "failed", message or str(error)
+        with self._lock:
+            self._state, self._message = state, message
+        self._ended.set()
 
 
 class JobQueue:

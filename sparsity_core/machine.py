@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -23,12 +24,13 @@ def resolve_device(choice: str) -> str:
 
 
 def device_label(device: str) -> str:
-    """The device as a person names it, with its threads: `cpu (x86_64, 2 threads)`."""
+    """The device as a person names it, with its threads: `cpu (x86_64, 2 of 8 threads)`."""
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads)"
 
 
+@cache
 def versions() -> str:
     """The versions that decide a result: this package, torch, Python."""
     return (

@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import Plan, plan_from_dict
+from sparsity_core.plans import plan_from_dict
 from sparsity_core.task import load_task
 
 
@@ -24,33 +26,48 @@ def main() -> None:
     """Serve the connection whose file descriptor the parent passed on."""
     descriptor, workers = map(int, sys.argv[1:])
     os.nice(10)  # the app beside it stays quick
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    # Torch knows the cores that are allowed here, and OMP_NUM_THREADS.
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     threading.Thread(target=_die_with_the_parent, args=(os.getppid(),), daemon=True).start()
-    serve(Connection(descriptor))
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the other side is gone
+        serve(Connection(descriptor))
 
 
 def serve(connection: Connection) -> None:
-    """Answer each (plan, point ids) with its rows; a task is loaded once for a setting."""
+    """Answer each (plan, point ids) with None when ready, then its rows; or with a refusal.
+
+    A task is loaded once for a setting, and points are named once for a plan. Raises EOFError or
+    an error of the connection when the other side is gone.
+    """
+    known: Any = None  # what plan, task and points belong to; None until they are found sound
     setting: Any = None
+    plan: Any = None
     task: Any = None
-    connection.send(None)  # it has started
+    points: dict[str, Any] = {}
     while True:
+        data, ids = connection.recv()
         try:
-            data, ids = connection.recv()
-        except EOFError:
-            return
-        plan: Plan = plan_from_dict(data)
-        if data["setting"] != setting:
-            try:
-                task = load_task(plan.model)
-                plan.check(task)
-            except SparsityError as error:
-                connection.send(str(error))
-                continue
-            setting = data["setting"]
-        points = {point.id: point for point in plan.points()}
-        for row in plan.run(task, [points[i] for i in ids]):
-            connection.send(asdict(row))
+            if data != known:
+                known = None
+                plan = plan_from_dict(data)
+                if data["setting"] != setting:
+                    setting = None
+                    task = load_task(plan.model)
+                    plan.check(task)
+                    setting = data["setting"]
+                points = {point.id: point for point in plan.points()}
+                known = data
+            connection.send(None)
+            for row in plan.run(task, [points[i] for i in ids]):
+                connection.send(asdict(row))
+        except SparsityError as error:
+            connection.send(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must end with it
+            traceback.print_exc()
+            connection.send(
+                f"unexpected {error!r} in a worker process; the terminal shows where: "
+                "resume to try again, please report it"
+            )
 
 
 def _die_with_the_parent(parent: int) -> None:

@@ -17,7 +17,8 @@ from sparsity_core.cli import main
 from sparsity_core.recipe import STAGES
 from sparsity_core.repairs import REPAIRS
 from sparsity_core.store import Store
-from sparsity_core.task import catalog
+from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.task import catalog, load_task
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = (
@@ -153,6 +154,8 @@ def test_sensitivity_goes_by_a_stored_sweep(tmp_path, capsys):
         ("sweep digits-mlp --workers -1", "workers must be 1 or more"),
         ("sweep digits-mlp --out rows.xlsx", "use .csv, .parquet, .json"),
         ("sweep digits-mlp --out /nowhere/rows.csv", "cannot be written there"),
+        (f"sweep digits-mlp --out {'x' * 300}.csv", "name too long; choose another file"),
+        ("runs --store ~nobody-knows/store", "cannot be made"),
         ("curve digits-mlp --allocation erkk", "did you mean 'erk'"),
         ("curve digits-mlp --schedule geometrc", "did you mean 'geometric'"),
         ("curve digits-mlp --finetune-epochs -1", "epochs must be a whole number"),
@@ -190,6 +193,14 @@ def test_runs_are_listed_shown_exported_and_deleted(tmp_path, capsys):
     assert Store().runs() == []
 
 
+def test_brackets_in_a_message_are_no_markup(tmp_path, capsys):
+    store, plan = Store(), plan_sweep(load_task("digits-mlp"), sparsities=[0.5])
+    store.save_run(plan)
+    store.set_state(plan.digest, "failed", "the factory failed ([/data] is [dim]) twice")
+    assert main(["runs"]) == 0
+    assert "([/data] is [dim]) twice" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_failed_point_gives_exit_code_1(tmp_path, monkeypatch):
     monkeypatch.setenv("EXECUTIONS", str(tmp_path / "log"))
     (tmp_path / "broken_model.py").write_text(
@@ -213,12 +224,13 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(tmp_path):
         | {"EXECUTIONS": str(tmp_path / "log"), "SECONDS_A_POINT": "1", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "log").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    sweep.send_signal(signal.SIGINT)
+    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does, to the command and all it started
     _, errors = sweep.communicate(timeout=10)
     assert sweep.returncode == 130
     assert "--resume" in errors

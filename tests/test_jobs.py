@@ -1,23 +1,30 @@
 """Jobs: killed, cancelled, submitted twice, out of disk; nothing is lost and nothing runs twice."""
 
 import dataclasses
+import multiprocessing as mp
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from sparsity_core import executors
 from sparsity_core.executors import InProcess, WorkerProcesses
-from sparsity_core.jobs import JobQueue, submit
+from sparsity_core.jobs import Job, JobQueue, submit
+from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
-from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.task import load_task
+from sparsity_core.worker import serve
 
 MODEL = "tests.count_executions:task"
 LEVELS = [i / 48 for i in range(2, 48, 4)]  # 12 whole numbers of the 48 weights of fc1
@@ -154,6 +161,56 @@ def test_the_same_plan_submitted_twice_is_one_job(tmp_path, log, monkeypatch):
     queue.close()
 
 
+def test_jobs_that_share_points_measure_them_once(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "0.05")
+    queue = JobQueue(Store(tmp_path), WorkerProcesses())
+    first = queue.submit(plan_of(LEVELS[:8]))
+    second = queue.submit(plan_of(LEVELS[4:]))
+    assert first.wait(60)
+    assert second.wait(60)
+    queue.close()
+    assert (second.view.state, second.view.done, second.view.total) == ("done", 8, 8)
+    assert len(log.read_text().splitlines()) == 12
+
+
+def test_a_job_cancelled_in_the_queue_ends_at_once(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("SECONDS_A_POINT", "60")
+    store = Store(tmp_path)
+    queue = JobQueue(store, WorkerProcesses())
+    queue.submit(plan_of())
+    waiting = queue.submit(plan_of([0.5]))
+    waiting.cancel()
+    assert waiting.wait(1)
+    assert waiting.view.state == store.run(waiting.id).state == "cancelled"
+    again = queue.submit(plan_of([0.5]))
+    assert again.view.state == store.run(again.id).state == "queued"
+    queue.close()
+
+
+def test_the_store_knows_the_end_before_the_view_tells_it(tmp_path, log):
+    store = Store(tmp_path)
+    seen = []
+
+    class Told(Store):
+        def set_state(self, run_id, state, message=""):
+            seen.append((state, job.view.active))
+            super().set_state(run_id, state, message)
+
+    job = Job(plan_of([0.5]), Told(tmp_path))
+    job.run(InProcess())
+    assert seen == [("running", True), ("done", True)]
+    assert store.run(job.id).state == job.view.state == "done"
+
+
+def test_what_is_complete_needs_no_model(tmp_path, log, monkeypatch):
+    plan, store = plan_of([0.5]), Store(tmp_path)
+    store.add("sweep", list(plan.run(load_task(MODEL), plan.points())))
+    monkeypatch.setattr(executors, "load_task", None)
+    job = submit(plan, store, InProcess())
+    assert job.wait(30)
+    assert job.view.state == "done"
+
+
 def test_time_left_is_unknown_then_close(tmp_path, log, monkeypatch):
     monkeypatch.setenv("SECONDS_A_POINT", "0.2")
     plan = plan_of()
@@ -225,11 +282,13 @@ def test_a_full_disk_fails_the_job_and_it_resumes(tmp_path, log):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert job.view.state == "failed"
     assert "disk is full" in job.view.message
+    # The state could not be written either, yet it is known where it matters: it can be resumed.
+    assert store.run(plan.digest).state == "failed"
     kept = len(store.rows(plan))
     assert 0 < kept < len(levels)
-    again = submit(plan, store, InProcess())
+    again = submit(plan, Store(tmp_path), InProcess())
     assert again.wait(60)
-    assert again.view.state == "done"
+    assert again.view.state == store.run(plan.digest).state == "done"
     assert len(store.rows(plan)) == len(levels)
 
 
@@ -244,6 +303,98 @@ def test_a_model_that_cannot_be_loaded_fails_the_job_with_its_reason(tmp_path, l
     workers.close()
     assert job.view.state == "failed"
     assert "tests.nowhere" in job.view.message
+
+
+def made_elsewhere(tmp_path, monkeypatch, body):
+    """A plan for a model whose factory behaves so in a worker process."""
+    code = f"import os, sys, subprocess\nimport tests.count_executions\n{body}"
+    (tmp_path / "elsewhere.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = plan_of()
+    return dataclasses.replace(
+        plan, setting=dataclasses.replace(plan.setting, model="elsewhere:make")
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def make(): sys.exit(3)", r"could not start \(exit code 3\)"),
+        ("def make(): os.kill(os.getpid(), 9)", r"died \(signal 9\) before they could measure"),
+    ],
+)
+def test_a_model_that_ends_its_worker_is_not_tried_for_every_point(
+    tmp_path, log, monkeypatch, body, message
+):
+    plan, store = made_elsewhere(tmp_path, monkeypatch, body), Store(tmp_path)
+    job = submit(plan, store, WorkerProcesses())
+    assert job.wait(60)
+    assert job.view.state == "failed"
+    assert re.search(message, job.view.message)
+    assert store.rows(plan) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlyHere:
+    memory = 1.0
+
+    def score(self, probe):
+        """The scorer of a notebook: no other process has it."""
+        return dict(probe.weights)
+
+
+def test_a_scorer_that_workers_do_not_have_is_refused_in_one_line(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(SCORERS, "_classes", dict(SCORERS._classes))
+    SCORERS.register("only-here")(OnlyHere)
+    job = submit(plan_of(scorers=["only-here"]), Store(tmp_path), WorkerProcesses())
+    assert job.wait(60)
+    assert job.view.state == "failed"
+    assert "unknown scorer 'only-here'" in job.view.message
+
+
+def test_what_a_model_started_cannot_hold_up_its_dead_worker(tmp_path, log, monkeypatch):
+    child = "subprocess.Popen(['sleep', '30'], close_fds=False)"
+    plan = made_elsewhere(
+        tmp_path, monkeypatch, f"def make():\n    {child}\n    return tests.count_executions.task()"
+    )
+    monkeypatch.setenv("DEADLY_ZEROS", "14")
+    workers = WorkerProcesses()
+    job = submit(plan, Store(tmp_path), workers)
+    assert job.wait(25)
+    workers.close()
+    assert (job.view.done, job.view.failed) == (12, 1)
+
+
+def test_a_worker_names_the_points_of_a_plan_once(log, monkeypatch):
+    # A plan of 10 000 points took 0.4 s to name, before each of its 2 000 groups.
+    plan, named = plan_of(), []
+    real = SweepPlan.points
+    monkeypatch.setattr(SweepPlan, "points", lambda self: named.append(1) or real(self))
+    ours, theirs = mp.Pipe()
+
+    def work():
+        with suppress(EOFError):
+            serve(theirs)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for point in real(plan)[:3]:
+        ours.send((plan.to_dict(), [point.id]))
+        assert ours.recv() is None
+        assert ours.recv()["point_id"] == point.id
+    ours.close()
+    worker.join(10)
+    theirs.close()
+    assert len(named) == 1
+
+
+def test_workers_share_the_threads_that_torch_may_use(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    plan, store, workers = plan_of([0.5]), Store(tmp_path), WorkerProcesses()
+    assert submit(plan, store, workers).wait(60)
+    workers.close()
+    (row,) = store.rows(plan)
+    assert ", 1 of " in row.device
 
 
 def test_a_model_that_changed_since_the_plan_is_refused(tmp_path, log):

@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
+import psutil
 import pytest
 
 from sparsity_core.errors import SparsityError
@@ -58,8 +60,8 @@ def test_points_are_shared_between_runs_and_deleted_with_the_last(tmp_path):
     store = Store(tmp_path)
     small, rows = measured(layers=["fc1"])
     large, more = measured(layers=["fc1", "fc2"])
-    store.save_run(small)
-    store.save_run(large)
+    store.save_run(small, "done")
+    store.save_run(large, "done")
     store.add("sweep", more)
     by_id = {info.id: info for info in store.runs()}
     assert (by_id[small.digest].done, by_id[small.digest].total) == (2, 2)
@@ -96,6 +98,95 @@ os.kill(os.getpid(), 9)
     plan, _ = measured()
     Store(tmp_path).save_run(plan, "running")
     assert Store(tmp_path).run(plan.digest).state == "running"
+
+
+def test_a_dead_process_that_nobody_reaped_owns_nothing(tmp_path):
+    program = """
+import sys
+from sparsity_core.store import Store
+from sparsity_core.sweep.plan import plan_sweep
+from tests.count_executions import task
+Store(sys.argv[1]).save_run(plan_sweep(task()), "running")
+"""
+    ended = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (info,) = Store(tmp_path).runs()
+    assert info.state == "interrupted"
+    assert ended.wait(60) == 0
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the start of a process is a fixed time")
+def test_a_clock_that_is_set_interrupts_no_run(tmp_path, monkeypatch):
+    plan, _ = measured()
+    store = Store(tmp_path)
+    store.save_run(plan, "running")
+    # So psutil sees a clock that was set forward by an hour: the boot, and all starts, move.
+    real = psutil._pslinux.boot_time
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + 3600)
+    assert store.run(plan.digest).state == "running"
+
+
+def test_owners_in_stores_of_earlier_versions(tmp_path):
+    plan, _ = measured()
+    store = Store(tmp_path)
+    store.save_run(plan, "running")
+    started = psutil.Process().create_time()
+    for owner, state in ([os.getpid(), started], "running"), ([os.getpid(), 1.0], "interrupted"):
+        with sqlite3.connect(store.path) as db:
+            db.execute("UPDATE runs SET owner=?", [json.dumps(owner)])
+        db.close()
+        assert store.run(plan.digest).state == state
+
+
+def test_a_run_of_another_living_process_is_neither_taken_nor_deleted(tmp_path):
+    program = """
+import sys
+from sparsity_core.store import Store
+from sparsity_core.sweep.plan import plan_sweep
+from tests.count_executions import task
+Store(sys.argv[1]).save_run(plan_sweep(task(), sparsities=[0.25, 0.5]), "running")
+print("saved", flush=True)
+sys.stdin.read()
+"""
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdin
+    assert other.stdout
+    with other.stdin, other.stdout:
+        assert other.stdout.readline() == b"saved\n"
+        plan, rows = measured()
+        store = Store(tmp_path)
+        store.add("sweep", rows)
+        for act in (lambda: store.save_run(plan), lambda: store.delete_run(plan.digest)):
+            with pytest.raises(SparsityError, match=f"under way in process {other.pid}"):
+                act()
+        assert store.rows(plan) == rows
+    other.wait(60)
+    store.save_run(plan, "done")
+    assert store.delete_run(plan.digest) == len(rows)
+
+
+def test_several_processes_make_one_new_store(tmp_path):
+    program = """
+import sys, time
+from sparsity_core.store import Store
+for folder in sys.argv[2:]:
+    while time.time() < float(sys.argv[1]):
+        pass
+    for i in range(20):
+        Store(f"{folder}/{i}").runs()
+"""
+    start = str(time.time() + 4)  # when all have imported what they need
+    folders = [str(tmp_path / name) for name in "ab"]
+    command = [sys.executable, "-c", program, start, *folders]
+    others = [subprocess.Popen(command) for _ in range(3)]
+    assert [other.wait(60) for other in others] == [0, 0, 0]
 
 
 def test_several_threads_and_processes_write_one_store(tmp_path):
@@ -165,6 +256,43 @@ def test_a_file_that_is_no_store(tmp_path, content):
     assert (tmp_path / "results.sqlite").read_bytes() == content
 
 
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_another_programs_database_is_left_as_it_is(tmp_path, version):
+    path = tmp_path / "results.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE results (name)")
+        db.execute(f"PRAGMA user_version={version}")
+    db.close()
+    content = path.read_bytes()
+    with pytest.raises(SparsityError, match="another program's database.*choose another store"):
+        Store(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_a_store_that_has_gone_is_not_made_anew_in_secret(tmp_path):
+    _, rows = measured()
+    store = Store(tmp_path)
+    store.path.unlink()
+    for use in (store.runs, lambda: store.add("sweep", rows)):
+        with pytest.raises(SparsityError, match="it has gone"):
+            use()
+    assert not store.path.exists()
+
+
+def test_a_record_that_cannot_be_read(tmp_path):
+    plan, rows = measured(layers=["fc1"], sparsities=[0.5])
+    store = Store(tmp_path)
+    store.save_run(plan, "done")
+    store.add("sweep", rows)
+    for column in ("results SET record='{'", 'runs SET plan=\'{"kind": "sweep"}\''):
+        with sqlite3.connect(store.path) as db:
+            db.execute(f"UPDATE {column}")
+        db.close()
+    for read in (lambda: store.rows(plan), lambda: store.plan(plan.digest)):
+        with pytest.raises(SparsityError, match="cannot be read .* choose another store"):
+            read()
+
+
 def test_a_damaged_store(tmp_path):
     plan, rows = measured(sparsities=[i / 100 for i in range(1, 90)])
     store = Store(tmp_path)
@@ -202,8 +330,9 @@ def test_a_row_of_a_newer_version(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SparsityError, match="choose another store"):
-        Store(tmp_path / "file" / "store")
+    for folder in (tmp_path / "file" / "store", tmp_path / "file", "~nobody-knows/store"):
+        with pytest.raises(SparsityError, match="cannot be made .* choose another store"):
+            Store(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -214,20 +343,21 @@ def test_a_read_only_store(tmp_path):
         Store(tmp_path)
 
 
-def test_a_read_only_file_opened_by_anybody(tmp_path, monkeypatch):
+def test_a_read_only_file_is_read_and_refuses_every_write(tmp_path, monkeypatch):
     # What sqlite answers to a user without rights, shown to root too.
-    store = Store(tmp_path)
+    plan, rows = measured(layers=["fc1"], sparsities=[0.5])
+    Store(tmp_path).add("sweep", rows)
     real = sqlite3.connect
 
-    def read_only(path, **options):
-        return real(f"file:{path}?mode=ro", uri=True, **options)
+    def read_only(address, **options):
+        return real(address.partition("?")[0] + "?mode=ro", **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(SparsityError, match="no right to write: change the file's rights"):
-        Store(tmp_path)
-    _, rows = measured(layers=["fc1"], sparsities=[0.5])
-    with pytest.raises(SparsityError, match="no right to write"):
-        store.add("sweep", rows)
+    store = Store(tmp_path)
+    assert store.rows(plan) == rows
+    for write in (lambda: store.save_run(plan), lambda: store.add("sweep", rows)):
+        with pytest.raises(SparsityError, match="no right to write: change the file's rights"):
+            write()
 
 
 def _add_one_by_one(store, rows):
@@ -245,9 +375,10 @@ def test_a_full_disk_loses_nothing(tmp_path):
     try:
         with pytest.raises(SparsityError, match="disk is full.*free space"):
             _add_one_by_one(store, rows[10:])
+        # A full disk can still be read, by a process that starts now too.
+        kept = Store(tmp_path).rows(plan)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    kept = store.rows(plan)
     assert kept == rows[: len(kept)]
     assert len(kept) >= 10
     store.add("sweep", rows)

@@ -25,8 +25,12 @@ def check_target(path: Path | None) -> None:
         raise SparsityError(
             f"--out {path}: unknown kind of file {path.suffix!r}; use {', '.join(_WRITERS)}"
         )
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise SparsityError(f"--out {path}: cannot be written there; choose another folder")
+    try:
+        fits = not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
+    except OSError as error:  # a name too long, a folder that may not even be looked into
+        raise SparsityError(f"--out {path}: {error.strerror}; choose another file") from error
+    if not fits or (path.exists() and not os.access(path, os.W_OK)):
+        raise SparsityError(f"--out {path}: cannot be written there; choose another file")
 
 
 def write_rows(rows: Sequence[Any], path: Path) -> None:
@@ -40,4 +44,5 @@ def write_rows(rows: Sequence[Any], path: Path) -> None:
     try:
         _WRITERS[path.suffix](table, path)
     except OSError as error:
-        raise SparsityError(f"--out {path}: {error.strerror}; the results are stored") from error
+        reason = error.strerror or error  # pyarrow gives a text alone
+        raise SparsityError(f"--out {path}: {reason}; the results are stored") from error

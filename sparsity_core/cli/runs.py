@@ -4,6 +4,7 @@ import argparse
 from datetime import datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sparsity_core.cli.files import check_target, write_rows
@@ -45,7 +46,7 @@ def _list(store: Store) -> int:
             datetime.fromtimestamp(info.created).strftime("%Y-%m-%d %H:%M"),
             info.state,
             f"{info.done} of {info.total}",
-            info.title + (f" ({info.message})" if info.message else ""),
+            escape(info.title + (f" ({info.message})" if info.message else "")),
         )
     Console().print(table if table.row_count else "no runs yet; try `sparsity sweep digits-lenet`")
     return 0
