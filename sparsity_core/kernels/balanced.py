@@ -13,7 +13,6 @@ from sparsity_core.kernels.compiled import (
     check_threads,
     compiled,
     padded_bias,
-    spread_parts,
 )
 from sparsity_core.kernels.instructions import (
     add,
@@ -58,6 +57,10 @@ class Balanced(Kernel):
             return f"needs a multiple of {WIDTH} inputs, got {shape[1]}"
         return None
 
+    def pattern(self, sparsity: float) -> Structure:
+        """The n:32 nearest to the sparsity."""
+        return NofM(max(1, round(WIDTH * (1 - sparsity))), WIDTH)
+
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`values` and `places`, both (groups of 16 outputs, blocks of 32 inputs, n, 16)."""
         outputs, inputs = weight.shape
@@ -92,21 +95,11 @@ class Balanced(Kernel):
 
     def bind(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
         """4 samples at a time."""
-        outputs = shape[0]
+        outputs, streams = shape[0], (parts["values"], parts["places"])
         groups, blocks, n = parts["values"].shape[:3]
-        biases = padded_bias(bias, outputs)
-        values, places = parts["values"].data_ptr(), parts["places"].data_ptr()
-        fixed = (biases.data_ptr(), values, places, n, blocks, outputs)
+        fixed = (padded_bias(bias, outputs), *streams, n, blocks, outputs)
         function = _product if self.stores == torch.float32 else _product_of_halves
-
-        def product(x: int, y: int) -> None:
-            spread_parts(function, groups, self.threads, x, y, *fixed)
-
-        # The addresses stay good for as long as someone holds what lies there.
-        def run(x: Tensor, _held: object = (parts, biases)) -> Tensor:
-            return by_samples(x, outputs, product)
-
-        return run
+        return by_samples(outputs, function, groups, self.threads, *fixed)
 
 
 @KERNELS.register("balanced-bf16")

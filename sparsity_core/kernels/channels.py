@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Parts, Product, not_zero
+from sparsity_core.structures import OutChannel, Structure
 
 
 @KERNELS.register("channels-removed")
@@ -17,6 +18,10 @@ class ChannelsRemoved(Kernel):
     Inputs are gathered before it and outputs put back to their places behind it, so that the layer
     has the shape it had: a network cut throughout would save both.
     """
+
+    def pattern(self, sparsity: float) -> Structure:  # noqa: ARG002
+        """Whole outputs: as many parameters as the other formats keep."""
+        return OutChannel()
 
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Which outputs, which inputs, the weight between them."""

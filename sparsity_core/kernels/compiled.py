@@ -11,6 +11,7 @@ from numba import njit
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.kernel import Product
 
 Function = Callable[..., Any]
 
@@ -70,23 +71,36 @@ def padded_bias(bias: Tensor | None, outputs: int, multiple: int = 16) -> Tensor
     return padded
 
 
-def by_samples(x: Tensor, outputs: int, product: Callable[[Any, Any], None]) -> Tensor:
-    """A new (samples, outputs) tensor that `product` fills from a contiguous (samples, inputs).
+def by_samples(outputs: int, function: Function, count: int, threads: int, *fixed: Any) -> Product:
+    """The product that calls function(x, y, *fixed, first, end) for up to 4 samples at a time.
 
-    It is called with addresses (bytes): two tuples of 4 or 2 samples, or two plain ones for the
-    last; more than 4 samples at once would not stay in registers.
+    x and y are addresses (bytes), or tuples of 4 or 2 of them; more samples at once would not
+    stay in registers. Tensors among `fixed` are kept alive and passed as addresses. `count` parts
+    are spread over threads. For one sample the way there counts: 1 us of Python beside 10 us of
+    work.
     """
-    x = x.contiguous()
-    y = torch.empty(len(x), outputs)
-    source, target, left = x.data_ptr(), y.data_ptr(), len(x)
-    wide, high = 4 * x.shape[1], 4 * outputs
-    while left > 1:
-        take = 4 if left >= 4 else 2
-        product(
-            tuple(range(source, source + take * wide, wide)),
-            tuple(range(target, target + take * high, high)),
-        )
-        source, target, left = source + take * wide, target + take * high, left - take
-    if left:
-        product(source, target)
-    return y
+    tensors = [one for one in fixed if isinstance(one, Tensor)]
+    fixed = tuple(one.data_ptr() if isinstance(one, Tensor) else one for one in fixed)
+    whole = (*fixed, 0, count)
+
+    def run(x: Tensor, _held: object = tensors) -> Tensor:
+        x = x.contiguous()
+        left, inputs = x.shape
+        y = torch.empty(left, outputs)
+        source, target = x.data_ptr(), y.data_ptr()
+        if left == threads == 1:
+            function(source, target, *whole)
+            return y
+        wide, high = 4 * inputs, 4 * outputs
+        while left > 0:
+            take = 4 if left >= 4 else 2 if left >= 2 else 1
+            sources: Any = source
+            targets: Any = target
+            if take > 1:
+                sources = tuple(range(source, source + take * wide, wide))
+                targets = tuple(range(target, target + take * high, high))
+            spread_parts(function, count, threads, sources, targets, *fixed)
+            source, target, left = source + take * wide, target + take * high, left - take
+        return y
+
+    return run

@@ -91,6 +91,7 @@ class DenseBf16(DenseOneDnn):
     """
 
     stores: ClassVar[torch.dtype] = torch.bfloat16
+    multiplies: ClassVar[torch.dtype] = torch.bfloat16
 
     def refuses(self, structure: Structure, shape: tuple[int, ...]) -> str | None:
         """Needs oneDNN and a CPU that it knows bfloat16 on."""

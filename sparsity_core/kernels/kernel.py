@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.registry import Registry
-from sparsity_core.structures import Structure
+from sparsity_core.structures import Structure, Unstructured
 
 Parts = Mapping[str, Tensor]  # what a format stores, by name
 Product = Callable[[Tensor], Tensor]
@@ -73,6 +73,7 @@ class Kernel(ABC):
 
     device: ClassVar[str] = "cpu"
     stores: ClassVar[torch.dtype] = torch.float32
+    multiplies: ClassVar[torch.dtype] = torch.float32
     rank: ClassVar[int] = 2  # axes of the weight: a matrix
 
     def why_not(
@@ -96,6 +97,10 @@ class Kernel(ABC):
     def refuses(self, structure: Structure, shape: tuple[int, ...]) -> str | None:  # noqa: ARG002
         """Why a structure or shape is not for this format; most take any."""
         return None
+
+    def pattern(self, sparsity: float) -> Structure:  # noqa: ARG002
+        """The structure that the format is made for, at (or near) a sparsity."""
+        return Unstructured()
 
     @abstractmethod
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:

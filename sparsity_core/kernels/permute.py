@@ -12,7 +12,6 @@ from sparsity_core.kernels.compiled import (
     check_threads,
     compiled,
     padded_bias,
-    spread_parts,
 )
 from sparsity_core.kernels.instructions import (
     add,
@@ -126,18 +125,9 @@ class Permute(Kernel):
     def bind(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
         """4 samples at a time."""
         outputs, inputs = shape
-        groups, biases = -(-outputs // LANES), padded_bias(bias, outputs)
-        streams = [parts[name].data_ptr() for name in _STREAMS]
-        fixed = (biases.data_ptr(), *streams, inputs, outputs)
-
-        def product(x: int, y: int) -> None:
-            spread_parts(_product, groups, self.threads, x, y, *fixed)
-
-        # The addresses stay good for as long as someone holds what lies there.
-        def run(x: Tensor, _held: object = (parts, biases)) -> Tensor:
-            return by_samples(x, outputs, product)
-
-        return run
+        streams = [parts[name] for name in _STREAMS]
+        fixed = (padded_bias(bias, outputs), *streams, inputs, outputs)
+        return by_samples(outputs, _product, -(-outputs // LANES), self.threads, *fixed)
 
 
 @compiled

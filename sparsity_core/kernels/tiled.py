@@ -165,6 +165,10 @@ class Blocks(Tiled):
             return "takes masks of blocks with a multiple of 4 outputs, such as 4x1"
         return super().refuses(structure, shape)
 
+    def pattern(self, sparsity: float) -> Structure:  # noqa: ARG002
+        """Blocks of 4x1."""
+        return Block(4, 1)
+
     def _shared(self, mask: Tensor) -> Tensor:
         """(fours of outputs, inputs) of a mask in which the four agree."""
         if len(mask) % 4:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Parts, Product, not_zero
-from sparsity_core.structures import Structure
+from sparsity_core.structures import Block, Structure
 
 
 @KERNELS.register("csr")
@@ -71,6 +71,10 @@ class Bsr(Kernel):
         if shape[0] % self.rows or shape[1] % self.cols:
             return f"needs multiples of {self.rows} x {self.cols}, got {shape[0]} x {shape[1]}"
         return None
+
+    def pattern(self, sparsity: float) -> Structure:  # noqa: ARG002
+        """Blocks of its own size."""
+        return Block(self.rows, self.cols)
 
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Where each row of blocks begins, the columns of blocks, the blocks."""

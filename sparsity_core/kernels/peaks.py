@@ -1,0 +1,134 @@
+"""What this CPU can do at most, measured in a few seconds, and how it is called."""
+
+import platform
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numba
+import torch
+
+from sparsity_core.kernels.compiled import compiled
+from sparsity_core.kernels.instructions import add, fma, load, move, prefetch, store, zeros
+from sparsity_core.kernels.timing import on_threads
+from sparsity_core.kernels.vector import cpu_features
+from sparsity_core.machine import versions
+
+_SETS = ("avx2", "avx512f", "avx512bf16", "avx512fp16", "amx-tile", "neon", "sve")
+_FLAGS = {"avx512bf16": "avx512_bf16", "amx-tile": "amx_tile"}
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The measured limits of one thread."""
+
+    multiply_adds: float  # float32, a second
+    read: tuple[tuple[int, float], ...]  # (bytes a cache holds, bytes a second), memory last
+
+    def bandwidth(self, footprint: int, cold: bool = False) -> float:
+        """Bytes a second at which so many bytes can be read again and again; cold: from afar."""
+        if cold:
+            return self.read[-1][1]
+        return next((speed for size, speed in self.read if footprint <= size), self.read[-1][1])
+
+
+@cache
+def peaks() -> Peaks:
+    """Measured once a process, in under five seconds: the best of several runs, one thread."""
+    sizes = [*(cache_bytes(level) for level in (1, 2, 3)), 1 << 29]
+    with on_threads(1):
+        rates = [(size, _best(_read_rate, size // 2)) for size in sizes]
+        return Peaks(_best(_multiply_add_rate, 200_000), tuple(rates))
+
+
+@cache
+def cache_bytes(level: int) -> int:
+    """The size of a cache of the first CPU; where the system does not tell, a usual one."""
+    usual = {1: 32 << 10, 2: 1 << 20, 3: 32 << 20}
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            kind, at = (folder / "type").read_text().strip(), (folder / "level").read_text()
+            size = (folder / "size").read_text().strip()
+        except OSError:
+            continue
+        if int(at) == level and kind != "Instruction":
+            return int(size[:-1]) << {"K": 10, "M": 20, "G": 30}[size[-1]]
+    return usual[level]
+
+
+@cache
+def cpu_label() -> str:
+    """The CPU, its caches and vector sets: `AMD EPYC, L1 32 KiB, ..., avx2 avx512f`."""
+    sizes = ", ".join(f"L{level} {cache_bytes(level) >> 10} KiB" for level in (1, 2, 3))
+    sets = [_FLAGS.get(name, name) for name in _SETS if name in cpu_features()]
+    return f"{_cpu_name()}, {sizes}, {' '.join(sets) or platform.machine()}"
+
+
+def kernel_versions() -> str:
+    """The versions that decide a time: this package, torch, Python, numba."""
+    return f"{versions()}, numba {numba.__version__}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _best(rate, size: int) -> float:  # type: ignore[no-untyped-def]
+    """The highest of the rates that are measured within a quarter of a second or so."""
+    rate(size)  # compiles, and touches the memory
+    end = time.perf_counter() + 0.25
+    rates = [rate(size)]
+    while time.perf_counter() < end:
+        rates.append(rate(size))
+    return float(max(rates))
+
+
+def _read_rate(size: int) -> float:
+    data = _memory(size)
+    result = torch.zeros(16)
+    times = max(1, (1 << 24) // size)
+    start = time.perf_counter()
+    _read(data.data_ptr(), size, times, result.data_ptr())
+    return size * times / (time.perf_counter() - start)
+
+
+@cache
+def _memory(size: int) -> torch.Tensor:
+    return torch.ones(size // 4)
+
+
+def _multiply_add_rate(times: int) -> float:
+    result = torch.zeros(16 * 12)
+    addresses = tuple(result.data_ptr() + 64 * i for i in range(12))
+    start = time.perf_counter()
+    _multiply_add(addresses, times)
+    return 16 * 12 * times / (time.perf_counter() - start)
+
+
+@compiled
+def _read(data, size, times, result):  # type: ignore[no-untyped-def]
+    lanes = (0, 64, 128, 192)
+    total = zeros(lanes)
+    for _ in range(times):
+        for at in range(data, data + size - 255, 256):
+            prefetch(at + 2048)
+            prefetch(at + 2112)
+            prefetch(at + 2176)
+            prefetch(at + 2240)
+            total = add(load(move(lanes, at)), total)
+    store(result, add(add(total[0], total[1]), add(total[2], total[3])))
+
+
+@compiled
+def _multiply_add(addresses, times):  # type: ignore[no-untyped-def]
+    total = load(addresses)
+    factor = load(addresses[0])
+    for _ in range(times):
+        total = fma(total, factor, total)
+    store(addresses, total)
