@@ -20,8 +20,8 @@ import torch
 from sparsity_core.intervals import paired_difference
 from sparsity_core.machine import device_label, versions
 from sparsity_core.prune import checked_scores, masks_from_units, unit_scores
-from sparsity_core.sweep.betting import Numbers
 from sparsity_core.sweep.decide import whole_model
+from sparsity_core.sweep.order import Numbers, order_of, rates_from
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Task, load_task
@@ -52,8 +52,13 @@ class Tally:
         )
 
 
-def differences(task: Task, samples: int, levels: tuple[float, ...] = LEVELS) -> Numbers:
-    """Dense minus pruned correctness, (points, samples): all layers x levels by magnitude."""
+def differences(
+    task: Task, samples: int, levels: tuple[float, ...] = LEVELS
+) -> tuple[Numbers, Numbers]:
+    """Dense minus pruned correctness, (points, samples), and the dense losses (samples,).
+
+    The points are all layers x levels by magnitude.
+    """
     plan = plan_sweep(task, sparsities=levels, split="test", samples=samples)
     bench = workbench(task, plan.setting)
     found = []
@@ -65,40 +70,39 @@ def differences(task: Task, samples: int, levels: tuple[float, ...] = LEVELS) ->
         masks = masks_from_units(layer, units, point.structure, point.sparsity)
         pruned = whole_model(bench, point, masks, bench.samples)
         found.append((bench.dense.values - pruned.values).double().numpy())
-    return np.stack(found)
+    return np.stack(found), bench.dense.losses.double().numpy()
 
 
-def tally(points: Numbers, threshold: float, error: float, families: int, seed: int = 0) -> Tally:
-    """Decide all points (points, samples) in `families` random orders."""
+def tally(points: Numbers, rates: Numbers, threshold: float, error: float, families: int) -> Tally:
+    """Decide all points (points, samples) in `families` random orders at these rates."""
     question = Question(threshold, error=error, points=len(points))
     truths = ["more than" if point.mean() > threshold else "at most" for point in points]
-    make = np.random.default_rng(seed)
     wrong, by_hand, spoilt, taken = 0, 0, 0, []
-    for _ in range(families):
-        order = make.permutation(points.shape[1])
+    for seed in range(families):
+        order = order_of(rates, seed)
+        evenly = np.random.default_rng(seed).permutation(len(order))
         before = wrong
         for point, truth in zip(points, truths, strict=True):
-            standing = _settled(question, point[order])
+            standing = _settled(Standing(question, order), point[order.samples])
             wrong += standing.verdict != truth
             taken.append(len(standing.seen))
-            by_hand += _looked_at_again(threshold, point[order]) not in (truth, "undecided")
+            by_hand += _looked_at_again(threshold, point[evenly]) not in (truth, "undecided")
         spoilt += wrong > before
     return Tally(wrong, spoilt, len(taken), families, np.array(taken, dtype=float), by_hand)
 
 
-def _settled(question: Question, order: Numbers) -> Standing:
-    standing = Standing(question, len(order))
-    for where in rounds(len(order)):
-        standing = standing.after(order[where])
+def _settled(standing: Standing, numbers: Numbers) -> Standing:
+    for where in rounds(len(numbers)):
+        standing = standing.after(numbers[where])
         if standing.settled:
             break
     return standing
 
 
-def _looked_at_again(threshold: float, order: Numbers) -> str:
+def _looked_at_again(threshold: float, numbers: Numbers) -> str:
     """The answer of a 95 % interval for one look, looked at after every round."""
-    for where in rounds(len(order))[:-1]:
-        seen = torch.from_numpy(order[: where.stop])
+    for where in rounds(len(numbers))[:-1]:
+        seen = torch.from_numpy(numbers[: where.stop])
         # A sample counts 1 where only the one or the other model is right.
         found = paired_difference((seen > 0).double(), (seen < 0).double())
         if found.low > threshold:
@@ -116,6 +120,7 @@ def main() -> None:
     parser.add_argument("--levels", default=",".join(map(str, LEVELS)), help="default 0.1 to 0.9")
     parser.add_argument("--decisions", type=int, default=10_000, help="a model and threshold")
     parser.add_argument("--error", type=float, default=0.05, help="of a whole sweep; default 0.05")
+    parser.add_argument("--even", action="store_true", help="no sample comes sooner than others")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{device_label('cpu')}; {versions()}; error rate of a whole sweep {chosen.error:g}")
@@ -126,11 +131,12 @@ def main() -> None:
     for name, samples in (entry.split(":") for entry in chosen.models.split(",")):
         started = time.perf_counter()
         levels = tuple(map(float, chosen.levels.split(",")))
-        points = differences(load_task(name), int(samples), levels)
+        points, losses = differences(load_task(name), int(samples), levels)
+        rates = np.ones(len(losses)) if chosen.even else rates_from(losses)
         measured = time.perf_counter() - started
         for threshold in map(float, chosen.thresholds.split(",")):
             families = -(-chosen.decisions // len(points))
-            found = tally(points, threshold, chosen.error, families)
+            found = tally(points, rates, threshold, chosen.error, families)
             print(
                 f"{name:21}{samples:>8}{len(points):>7}{threshold:>6g} {found.line(int(samples))}",
                 flush=True,

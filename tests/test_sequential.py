@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import stats
 
 from sparsity_core.errors import SparsityError
@@ -16,6 +17,7 @@ from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.sweep import betting
 from sparsity_core.sweep.betting import capital, certain, interval
 from sparsity_core.sweep.decide import follow, whole_model
+from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Metric, load_task
@@ -30,70 +32,128 @@ def population_of(size, lost, won):
     return np.repeat([1.0, -1.0, 0.0], [lost, won, size - lost - won])
 
 
+@cache
+def even(size):
+    """An order in which each sample is as likely to come next as any other."""
+    return order_of(np.ones(size), seed=0)
+
+
+def orders_of(rates):
+    """Every order of samples with these rates, and its probability."""
+    for samples in itertools.permutations(range(len(rates))):
+        in_order = rates[list(samples)]
+        chance = np.prod(in_order / np.cumsum(in_order[::-1])[::-1])
+        yield Order(np.array(samples), in_order, np.arange(1.0, len(rates) + 1)), chance
+
+
+RATES = {"even": np.ones(4), "hard first": numbers(1, 1, 3, 7)}
+
+
 def test_a_bet_by_hand(monkeypatch):
     # Four numbers in -1..1, whose mean is said to be 0.25; everything is put on less. The first 0
     # pays 1 / (1 - 0.25) = 4/3. Then three numbers of mean 1/3 are left, and 0 pays 1 / (2/3).
     monkeypatch.setattr(betting, "SHARES", numbers(1))
     monkeypatch.setattr(betting, "PURSES", numbers(1))
-    assert capital(numbers(0, 0), 4, 0.25, above=False) == pytest.approx([4 / 3, 2])
+    assert capital(numbers(0, 0), even(4), 0.25, above=False) == pytest.approx([4 / 3, 2])
     # On more: (0 + 1) / (0.25 + 1) = 4/5, then 1 / (4/3) = 3/4.
-    assert capital(numbers(0, 0), 4, 0.25, above=True) == pytest.approx([4 / 5, 3 / 5])
+    assert capital(numbers(0, 0), even(4), 0.25, above=True) == pytest.approx([4 / 5, 3 / 5])
     # A lost full stake is gone for good, half of it is not.
-    assert capital(numbers(1, 0), 4, 0.25, above=False) == pytest.approx([0, 0])
+    assert capital(numbers(1, 0), even(4), 0.25, above=False) == pytest.approx([0, 0])
     monkeypatch.setattr(betting, "SHARES", numbers(0.5))
-    assert capital(numbers(1, 0), 4, 0.25, above=False)[0] == pytest.approx(0.5)
+    assert capital(numbers(1, 0), even(4), 0.25, above=False)[0] == pytest.approx(0.5)
+
+
+def test_worth_by_hand():
+    # Rates 3, 1: the first had 3 of 4 chances to come first, so its number counts 4/3 times, half
+    # of the mean of two. The other could have counted 4 times. The last is certain.
+    order = Order(np.array([0, 1]), numbers(3, 1), numbers(0.1, 0.5))
+    assert order.worth == pytest.approx([4 / 3 / 2, 1 / 2])
+    assert order.most == pytest.approx([4 / 2, 1 / 2])
+    # Before the second clock rings at 0.5, a clock of rate 3 rings with probability 1 - e^-1.5.
+    assert order.mean(numbers(1)) == pytest.approx(1 / (1 - np.exp(-1.5)) / 2)
+    assert order.mean(numbers(1, 0)) == 0.5
+
+
+def test_orders_follow_the_rates():
+    first = Counter(int(order_of(RATES["hard first"], seed).samples[0]) for seed in range(3000))
+    assert stats.chisquare([first[i] for i in range(4)], [250, 250, 750, 1750]).pvalue > 1e-4
+    again = order_of(RATES["hard first"], 5)
+    assert (again.samples == order_of(RATES["hard first"], 5).samples).all()
+    assert sorted(again.samples) == [0, 1, 2, 3]
+    assert (np.diff(again.clocks) > 0).all()
+
+
+def test_the_estimate_is_unbiased():
+    population, rates = numbers(1, 0, -1, 1, 0, 0, 1), numbers(1, 1, 2, 3, 1, 2, 5)
+    for seen in (2, 5):
+        orders = (order_of(rates, seed) for seed in range(4000))
+        found = [order.mean(population[order.samples[:seen]]) for order in orders]
+        wide = 4 * np.std(found) / np.sqrt(len(found))
+        assert np.mean(found) == pytest.approx(population.mean(), abs=wide)
+
+
+def test_rates_rise_with_the_loss_and_are_even_without():
+    rates = rates_from(numbers(0, 0.5, 1, 30, np.nan))
+    assert (np.diff(rates) >= 0).all()
+    assert rates[0] == 1 < rates[1] < rates[2] == rates[3] == rates[4]
+    assert (rates_from(np.zeros(3)) == 1).all()
 
 
 def test_what_is_still_to_come_bounds_the_mean():
     assert certain(numbers(1, 0, 1), 4) == (0.25, 0.75)
-    assert interval(numbers(1, 0, 1, 0), 4, 0.05) == (0.5, 0.5)
-    assert interval(numbers(), 4, 0.05) == (-1, 1)
+    assert interval(numbers(1, 0, 1, 0), even(4), 0.05) == (0.5, 0.5)
+    assert interval(numbers(), even(4), 0.05) == (-1, 1)
 
 
-@pytest.mark.parametrize("size", [3, 5, 7])
-def test_bets_are_fair_in_every_population(size):
-    """The oracle: over all orders of all populations, expected capital at the truth is 1."""
-    totals: dict[tuple[int, bool], list] = {}
-    for order in itertools.product((-1.0, 0.0, 1.0), repeat=size):
-        drawn = numbers(*order)
-        kinds = (order.count(1.0), order.count(-1.0))
+@pytest.mark.parametrize("rates", RATES.values(), ids=RATES)
+def test_bets_are_fair_in_every_population(rates):
+    """The oracle: over all orders of each population, the expected capital at the truth is 1."""
+    for population in itertools.product((-1.0, 0.0, 0.3, 1.0), repeat=4):
+        numbered = numbers(*population)
         for above in (True, False):
-            found = capital(drawn, size, drawn.sum() / size, above)
-            totals.setdefault((kinds, above), []).append(found)
-    assert len(totals) == (size + 1) * (size + 2)
-    for paths in totals.values():
-        assert np.mean(paths, axis=0) == pytest.approx(np.ones(size), abs=1e-9)
+            expected = sum(
+                chance * capital(numbered[order.samples], order, numbered.mean(), above)
+                for order, chance in orders_of(rates)
+            )
+            assert expected == pytest.approx(np.ones(4), abs=1e-9)
 
 
-def wrong_share(size, error, bounds):
+def wrong_share(rates, error, bounds):
     """The exact probability, for each population, that the truth is ever outside."""
-    wrong, all_orders = Counter(), Counter()
-    look = cache(lambda drawn: bounds(numbers(*drawn), size, error))
-    for order in itertools.product((-1.0, 0.0, 1.0), repeat=size):
-        truth = sum(order) / size
-        kinds = (order.count(1.0), order.count(-1.0))
-        all_orders[kinds] += 1
-        looks = (look(order[:n]) for n in range(1, size + 1))
-        wrong[kinds] += any(not low - 1e-9 <= truth <= high + 1e-9 for low, high in looks)
-    return {kinds: wrong[kinds] / count for kinds, count in all_orders.items()}
+    orders = list(orders_of(rates))
+    all_even = (rates == rates[0]).all()
+    # At equal rates all orders are one, and so are all populations of the same numbers.
+    look = cache(lambda drawn, at: bounds(numbers(*drawn), orders[at][0], error))
+    kinds = itertools.combinations_with_replacement((-1.0, 0.0, 1.0), len(rates))
+    shares = []
+    for population in kinds if all_even else itertools.product((-1.0, 0.0, 1.0), repeat=4):
+        numbered, wrong = numbers(*population), 0.0
+        for at, (order, chance) in enumerate(orders):
+            drawn = tuple(numbered[order.samples])
+            looks = (look(drawn[:n], 0 if all_even else at) for n in range(1, len(rates) + 1))
+            outside = (not low - 1e-9 <= numbered.mean() <= high + 1e-9 for low, high in looks)
+            wrong += chance * any(outside)
+        shares.append(wrong)
+    return shares
 
 
 def test_exact_error_in_all_tiny_populations():
-    """Every order of every population of 6: no probability of error exceeds what is promised."""
-    shares = wrong_share(6, 0.4, interval)
-    assert max(shares.values()) <= 0.4
-    assert max(shares.values()) > 0.1  # and the bound is not empty at this size
+    """Every order of every population: no probability of an error exceeds what is promised."""
+    shares = wrong_share(np.ones(6), 0.4, interval)
+    assert max(shares) <= 0.4
+    assert max(shares) > 0.1  # and the bound is not empty at this size
+    assert max(wrong_share(numbers(1, 1, 2, 4), 0.8, interval)) <= 0.8
 
 
 def test_the_exhaustive_check_can_fail():
-    """Intervals at three times the error, or made for one look, are found out."""
-    assert max(wrong_share(6, 0.4, lambda *a: interval(a[0], a[1], 1.99)).values()) > 0.4
+    """Intervals at five times the error, or made for one look, are found out."""
+    assert max(wrong_share(np.ones(6), 0.4, lambda *a: interval(a[0], a[1], 1.99))) > 0.4
 
-    def one_look(drawn, size, error):
+    def one_look(drawn, order, error):
         half = stats.norm.ppf(1 - error / 2) * drawn.std() / np.sqrt(len(drawn))
         return drawn.mean() - half, drawn.mean() + half
 
-    assert max(wrong_share(6, 0.4, one_look).values()) > 0.4
+    assert max(wrong_share(np.ones(6), 0.4, one_look)) > 0.4
 
 
 def tolerated(trials, rate):
@@ -116,24 +176,24 @@ NEAR = [
 
 @pytest.mark.parametrize("case", NEAR, ids=str)
 def test_error_rate_at_the_threshold(case):
-    """600 random orders of each population, looked at after every round, error rate 0.2."""
+    """400 random orders of each population, looked at after every round, error rate 0.2."""
     size, lost, won, threshold = case
     question = Question(threshold, error=0.2)
     right = "more than" if lost - won > threshold * size else "at most"
     make = np.random.default_rng(list(NEAR).index(case))
     wrong = Counter()
-    for _ in range(600):
+    for _ in range(400):
         order = make.permutation(population_of(size, lost, won))
         wrong["answers"] += settled_answer(question, order) != right
         if won > 10:
             wrong["one look"] += naive_answer(order, threshold, 0.2) not in (right, "undecided")
-    assert wrong["answers"] <= tolerated(600, 0.2)
+    assert wrong["answers"] <= tolerated(400, 0.2)
     # The same check finds out who looks again and again at an interval made for one look.
-    assert won <= 10 or wrong["one look"] > tolerated(600, 0.2)
+    assert won <= 10 or wrong["one look"] > tolerated(400, 0.2)
 
 
 def settled_answer(question, order):
-    standing = Standing(question, len(order))
+    standing = Standing(question, even(len(order)))
     for where in rounds(len(order)):
         standing = standing.after(order[where])
         if standing.settled:
@@ -155,19 +215,19 @@ def naive_answer(order, threshold, error):
 def test_coverage_at_all_times(lost, won):
     population, truth, missed = population_of(300, lost, won), (lost - won) / 300, 0
     make = np.random.default_rng(7)
-    for _ in range(400):
+    for _ in range(200):
         order = make.permutation(population)
         before = (-1.0, 1.0)
         outside = False
         for end in (20, 60, 120, 200, 260, 300):
-            low, high = interval(order[:end], 300, 0.2)
+            low, high = interval(order[:end], even(300), 0.2)
             # Nested, but for the steps of the bisection, until one is found to be wrong.
             assert outside or (low >= before[0] - 1e-4 and high <= before[1] + 1e-4)
             outside |= not low - 1e-9 <= truth <= high + 1e-9
             before = (low, high)
         missed += outside
         assert before == (truth, truth)
-    assert missed <= tolerated(400, 0.2)
+    assert missed <= tolerated(200, 0.2)
 
 
 def test_the_whole_family_is_right():
@@ -184,16 +244,18 @@ def test_the_whole_family_is_right():
     assert spoiled <= tolerated(60, 0.3)
 
 
-def test_uneven_numbers_and_other_limits():
+def test_coverage_in_uneven_orders():
+    """Numbers that are no counts, and what is hard comes far sooner."""
     make = np.random.default_rng(11)
     population = make.random(200) ** 3
     missed = 0
-    for _ in range(300):
-        order = make.permutation(population)
-        looks = [interval(order[:end], 200, 0.2, limits=(0.0, 1.0)) for end in (30, 90, 150)]
+    for seed in range(400):
+        order = order_of(1 + 5 * population, seed)
+        drawn = population[order.samples]
+        looks = [interval(drawn[:end], order, 0.2) for end in (30, 90, 150, 190)]
         missed += any(not low <= population.mean() <= high for low, high in looks)
-    assert missed <= tolerated(300, 0.2)
-    assert max(high - low for low, high in looks) < 0.5
+    assert missed <= tolerated(400, 0.2)
+    assert looks[-1][1] - looks[-1][0] < 0.2
 
 
 def test_clear_cases_are_settled_soon():
@@ -206,7 +268,7 @@ def test_clear_cases_are_settled_soon():
         (harmed, 0.01, "more than", 150),
         (harmed, 0.05, "more than", 200),
     ):
-        standing = Standing(Question(threshold, **family), 10_000).after(order[:at_most])
+        standing = Standing(Question(threshold, **family), even(10_000)).after(order[:at_most])
         assert standing.verdict == verdict
         low, high = standing.interval
         assert low >= threshold if verdict == "more than" else high <= threshold
@@ -215,22 +277,22 @@ def test_clear_cases_are_settled_soon():
 def test_answers_are_exact_at_the_end():
     for lost in (99, 100, 101):
         order = np.random.default_rng(lost).permutation(population_of(10_000, lost, 0))
-        standing = Standing(Question(0.01, points=10**9), 10_000).after(order)
+        standing = Standing(Question(0.01, points=10**9), even(10_000)).after(order)
         assert standing.verdict == ("more than" if lost > 100 else "at most")
         assert standing.interval == (lost / 10_000, lost / 10_000)
         assert "exact, all 10000 samples seen" in str(standing)
 
 
 def test_nothing_is_known_of_no_samples():
-    standing = Standing(Question(0.01), 50)
+    standing = Standing(Question(0.01), even(50))
     assert (standing.verdict, standing.interval, standing.settled) == ("undecided", (-1, 1), False)
-    assert Standing(Question(1.0), 50).verdict == "at most"  # nothing drops by more than all
+    assert Standing(Question(1.0), even(50)).verdict == "at most"  # nothing drops by more than all
 
 
 def test_batches_of_any_size_tell_the_same():
     order = np.random.default_rng(5).permutation(population_of(500, 60, 20))
-    whole = Standing(Question(0.03), 500).after(order[:200])
-    parts = Standing(Question(0.03), 500)
+    whole = Standing(Question(0.03), even(500)).after(order[:200])
+    parts = Standing(Question(0.03), even(500))
     for part in np.split(order[:200], [1, 7, 64, 199]):
         parts = parts.after(torch.as_tensor(part))
     assert parts.interval == whole.interval
@@ -261,7 +323,7 @@ def test_bad_questions_name_the_remedy(options, message):
 
 
 def test_bad_differences_name_the_remedy():
-    standing = Standing(Question(0.01), 3)
+    standing = Standing(Question(0.01), even(3))
     for wrong in ([2.0], [float("nan")]):
         with pytest.raises(SparsityError, match="scale the metric"):
             standing.after(wrong)
@@ -290,6 +352,8 @@ def test_early_rows_agree_with_full_ones(threshold):
         assert row.status == truth.status
         # The order is fixed, so this holds or not: at 5 % for the whole family it is to hold.
         assert row.drop_low <= truth.drop <= row.drop_high
+        assert row.drop_low <= row.drop <= row.drop_high
+        assert row.dense_value == truth.dense_value
         verdict = "yes" if truth.drop > threshold else "no"
         assert row.message.startswith(f"drop over {100 * threshold:g} point")
         assert f"? {verdict}" in row.message
@@ -313,7 +377,7 @@ def test_a_width_is_reached():
         assert "done" in row.message or row.samples == len(task.validation)
 
 
-def test_values_are_those_of_the_samples_seen():
+def test_values_are_estimates_from_the_samples_seen():
     """The whole of a row by a plain loop over the first samples of the order."""
     task = tiny_task(samples=300)
     plan = plan_sweep(
@@ -321,17 +385,23 @@ def test_values_are_those_of_the_samples_seen():
     )
     (row,) = plan.run(task, plan.points())
     assert row.samples < 300
-    order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
-    inputs, targets = (t[order[: row.samples]] for t in (task.test.inputs, task.test.targets))
+    inputs, targets = task.test.inputs, task.test.targets
     weight = task.model[0].weight
-    dense = (task.model(inputs).argmax(1) == targets).double()
-    removed = weight.detach().abs().flatten().argsort()[:24]
     with torch.no_grad():
-        weight.view(-1)[removed] = 0
-        pruned = (task.model(inputs).argmax(1) == targets).double()
-    assert row.value == pruned.mean().item()
+        before = task.model(inputs)
+        weight.view(-1)[weight.abs().flatten().argsort()[:24]] = 0
+        after = task.model(inputs)
+    dense_loss, loss = (F.cross_entropy(x, targets, reduction="none") for x in (before, after))
+    dense, pruned = ((x.argmax(1) == targets).double() for x in (before, after))
+    order = order_of(rates_from(dense_loss.double().numpy()), 3)
+    first = order.samples[: row.samples]
     assert row.dense_value == dense.mean().item()
-    assert row.drop == pytest.approx((dense - pruned).mean().item())
+    assert row.dense_loss == pytest.approx(dense_loss.mean().item())
+    assert row.drop == pytest.approx(order.mean((dense - pruned)[first].numpy()))
+    assert row.value == pytest.approx(row.dense_value - row.drop)
+    rise = order.mean((loss - dense_loss)[first].double().numpy())
+    assert row.loss_rise == pytest.approx(rise, abs=1e-6)
+    assert row.loss == pytest.approx(row.dense_loss + rise, abs=1e-6)
     assert row.drop_low <= row.drop <= row.drop_high
 
 

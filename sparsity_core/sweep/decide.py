@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.prune import checked_scores, masks_from_units, refusals, unit_scores
 from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
+from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Task
@@ -45,8 +47,9 @@ def measure(
 ) -> Iterator[Result]:
     """A row for each point when its question is settled, so not in the order of `points`.
 
-    `value`, `drop` and losses are those of the samples seen; drop_low and drop_high are where the
-    drop on all samples of the setting lies. Whatever goes wrong with a point is its row's status.
+    All numbers are of all samples of the setting: drop_low and drop_high are where the drop lies,
+    `value`, `drop` and losses are estimates as long as not all samples were seen. Whatever goes
+    wrong with a point is its row's status.
     """
     for early in follow(task, setting, points, question, sampler):
         if early.row is not None:
@@ -61,13 +64,11 @@ def follow(
     sampler: Sampler | None = None,
 ) -> Iterator[Early]:
     """Every open point after every round: what `measure` waits for, as it comes about."""
-    bench = workbench(task, setting)
-    order = torch.randperm(setting.samples, generator=torch.Generator().manual_seed(question.order))
-    trials = _Trials(bench, question, order, sampler or whole_model)
+    trials = _Trials(workbench(task, setting), question, sampler or whole_model)
     seconds = dict.fromkeys((point.id for point in points), 0.0)
     open_points = list(points)
     for where in rounds(setting.samples):
-        see = partial(trials.see, where=where, samples=bench.samples.take(order[where]))
+        see = partial(trials.see, where=where)
         still_open = []
         for early in rows_of(open_points, see, trials.unmeasured):
             seconds[early.point.id] += early.seconds
@@ -100,28 +101,33 @@ def whole_model(
 class _Trials:
     """The points under way: their masks, and what was seen of them."""
 
-    def __init__(
-        self, bench: Workbench, question: Question, order: Tensor, sampler: Sampler
-    ) -> None:
+    def __init__(self, bench: Workbench, question: Question, sampler: Sampler) -> None:
         self.bench = bench
         self.question = question
-        self.order = order
         self.sampler = sampler
         self.masks: dict[str, Masks] = {}
         self.seen: dict[str, list[Evaluation]] = {}
         self.standings: dict[str, Standing] = {}
+        self._taken: tuple[slice, Split] | None = None
 
-    def see(self, point: SweepPoint, where: slice, samples: Split) -> Early:
+    @cached_property
+    def order(self) -> Order:
+        """In which every point sees the samples."""
+        rates = rates_from(self.bench.dense.losses.double().numpy())
+        return order_of(rates, self.question.order)
+
+    def see(self, point: SweepPoint, where: slice) -> Early:
         """The point after further samples, which stand at `where` in the order."""
         if point.id not in self.masks:
             if reason := self._refusal(point):
                 return self.unmeasured(point, "skipped", f"{point.layer}: {reason}")
             self.masks[point.id] = self._masks(point)
             self.seen[point.id] = []
-            self.standings[point.id] = Standing(self.question, len(self.order))
+            self.standings[point.id] = Standing(self.question, self.order)
+        samples = self._samples(where)
         pruned = self.sampler(self.bench, point, self.masks[point.id], samples)
         self.seen[point.id].append(pruned)
-        dense = self.bench.dense.values[self.order[where]]
+        dense = self.bench.dense.values[self.order.samples[where]]
         standing = self.standings[point.id].after(_bounded(dense) - _bounded(pruned.values))
         self.standings[point.id] = standing
         return Early(point, standing, self._last_row(point) if standing.settled else None)
@@ -130,6 +136,12 @@ class _Trials:
         """The point without numbers."""
         row = unmeasured(self.bench.setting, point, ENGINE, status, message)
         return Early(point, None, row)
+
+    def _samples(self, where: slice) -> Split:
+        if self._taken is None or self._taken[0] != where:
+            chosen = torch.from_numpy(self.order.samples[where])
+            self._taken = where, self.bench.samples.take(chosen)
+        return self._taken[1]
 
     def _refusal(self, point: SweepPoint) -> str | None:
         probe = self.bench.probe(point.seed)
@@ -149,21 +161,35 @@ class _Trials:
         standing = self.standings.pop(point.id)
         probe = self.bench.probe(point.seed)
         weight = probe.weights[point.layer]
-        seen = self.order[: len(pruned.values)]
-        low, high = standing.interval
-        found = compare(_at(self.bench.dense, seen), pruned)
         status = "ok" if mask.any() else "collapsed"
         message = "; ".join(filter(None, (probe.layers[point.layer].note, str(standing))))
-        row = replace(
+        return replace(
             unmeasured(self.bench.setting, point, ENGINE, status, message),
             achieved_sparsity=sparsity_of((weight != 0) & mask),
             removed=removed_weights(weight, mask),
-            **asdict(found) | {"drop_low": low, "drop_high": high},
+            **self._numbers(standing, pruned),
         )
-        if len(seen) == len(self.order):
-            return row
-        # An interval made for a number of samples fixed beforehand is wrong after stopping early.
-        return replace(row, loss_rise_low=None, loss_rise_high=None)
+
+    def _numbers(self, standing: Standing, pruned: Evaluation) -> dict[str, Any]:
+        """What the columns of a Comparison say of all samples."""
+        dense, seen = self.bench.dense, len(pruned.values)
+        first = torch.from_numpy(self.order.samples[:seen])
+        low, high = standing.interval
+        if seen == len(self.order):
+            whole = compare(_at(dense, first), pruned)
+            return asdict(whole) | {"drop_low": low, "drop_high": high}
+        rise = self.order.mean((pruned.losses - dense.losses[first]).double().numpy())
+        return {
+            "value": dense.value - standing.drop,
+            "dense_value": dense.value,
+            "drop": standing.drop,
+            "drop_low": low,
+            "drop_high": high,
+            "loss": dense.loss + rise,
+            "dense_loss": dense.loss,
+            "loss_rise": rise,
+            "samples": seen,
+        }
 
 
 def _bounded(values: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.sweep.betting import Numbers, certain, interval, peak
+from sparsity_core.sweep.betting import certain, interval, peak
+from sparsity_core.sweep.order import Numbers, Order
 
 Verdict = Literal["undecided", "at most", "more than", "narrow"]
 
@@ -64,11 +65,11 @@ class Standing:
     """What is known of one point's drop after the samples seen so far."""
 
     question: Question
-    population: int  # samples there are
+    order: Order  # of all samples
     seen: Numbers = field(default_factory=lambda: np.empty(0))  # dense minus pruned, in order
 
     def after(self, differences: Tensor | Sequence[float]) -> "Standing":
-        """Where it stands after further samples; each number in -1..1, in the random order.
+        """Where it stands after further samples, in their order; numbers in -1..1.
 
         Raises SparsityError for other numbers, or for more of them than there are samples.
         """
@@ -76,15 +77,21 @@ class Standing:
         if not (np.abs(more) <= 1).all():
             raise SparsityError("paired differences must be -1 to 1; scale the metric to 0..1")
         seen = np.concatenate([self.seen, more])
-        if len(seen) > self.population:
-            raise SparsityError(f"{len(seen)} samples seen of {self.population}; count each once")
-        return Standing(self.question, self.population, seen)
+        if len(seen) > len(self.order):
+            raise SparsityError(f"{len(seen)} samples seen of {len(self.order)}; count each once")
+        return Standing(self.question, self.order, seen)
 
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The drop on all samples lies here, at the question's error rate; exact at the end."""
         each = self.question.error_each
-        return interval(self.seen, self.population, each, first=self.question.threshold)
+        return interval(self.seen, self.order, each, first=self.question.threshold)
+
+    @property
+    def drop(self) -> float:
+        """The estimate of the drop on all samples: unbiased, then moved into the interval."""
+        low, high = self.interval
+        return min(max(self.order.mean(self.seen), low), high)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -93,7 +100,7 @@ class Standing:
         if threshold is None:
             low, high = self.interval
             return "narrow" if high - low <= (width or 0) else "undecided"
-        low, high = certain(self.seen, self.population)
+        low, high = certain(self.seen, len(self.order))
         if low > threshold or (high > threshold and self._rich(threshold, above=True)):
             return "more than"
         if high <= threshold or self._rich(threshold, above=False):
@@ -113,14 +120,14 @@ class Standing:
             "more than": "yes",
             "narrow": "done",
         }[self.verdict]
-        if len(self.seen) == self.population:
-            return f"{self.question} {answer}: exact, all {self.population} samples seen"
-        seen = f"{len(self.seen)} of {self.population} samples"
+        if len(self.seen) == len(self.order):
+            return f"{self.question} {answer}: exact, all {len(self.order)} samples seen"
+        seen = f"{len(self.seen)} of {len(self.order)} samples"
         risk = f"{100 * self.question.error:g} % risk that any of {self.question.points} is wrong"
         return f"{self.question} {answer}: {100 * low:.2f} to {100 * high:.2f}, {seen}; {risk}"
 
     def _rich(self, claim: float, above: bool) -> bool:
-        return peak(self.seen, self.population, claim, above) >= 2 / self.question.error_each
+        return peak(self.seen, self.order, claim, above) >= 2 / self.question.error_each
 
 
 def rounds(population: int) -> list[slice]:
