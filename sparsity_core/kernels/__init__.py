@@ -9,6 +9,7 @@ from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
 from sparsity_core.kernels.dense import Dense, DenseBf16, DenseOneDnn, DenseTransposed
 from sparsity_core.kernels.channels import ChannelsRemoved
 from sparsity_core.kernels.torch_sparse import Bsr, Csr
+from sparsity_core.kernels.ell import Ell
 from sparsity_core.kernels.permute import Permute
 from sparsity_core.kernels.balanced import Balanced, BalancedBf16
 from sparsity_core.kernels.tiled import Blocks, Tiled
@@ -28,6 +29,7 @@ __all__ = [
     "DenseBf16",
     "DenseOneDnn",
     "DenseTransposed",
+    "Ell",
     "Kernel",
     "Packed",
     "Permute",

@@ -22,6 +22,7 @@ ALWAYS = (*DENSE, "csr")
 MATRIX = tuple(kind for kind in KERNELS if KERNELS.make(kind).rank == 2)
 CACHES = ("hot", "cold")
 _AGAIN = "dense, again"
+_MOST = 1 << 28  # bytes of copies of one kernel: some machines report caches of 0.5 GB
 
 
 @dataclass(frozen=True)
@@ -190,10 +191,11 @@ def _threaded(kernel: Kernel, threads: int) -> Kernel:
 
 
 def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
-    """The call; for a cold cache as many copies as fill the largest cache twice."""
+    """The call; for a cold cache as many copies as fill the largest cache four times."""
     copies = [packed]
     if cache == "cold":
-        needed = math.ceil(2 * cache_bytes(3) / max(packed.bytes, 1 << 18))
+        room = min(4 * cache_bytes(3), _MOST)
+        needed = math.ceil(room / max(packed.bytes, 1 << 18))
         copies += [_copy(packed) for _ in range(max(needed - 1, 1))]
     return [lambda p=one: p(x) for one in copies]  # type: ignore[misc]
 
