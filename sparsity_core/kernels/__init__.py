@@ -13,6 +13,11 @@ from sparsity_core.kernels.ell import Ell
 from sparsity_core.kernels.permute import Permute
 from sparsity_core.kernels.balanced import Balanced, BalancedBf16
 from sparsity_core.kernels.tiled import Blocks, Tiled
+from sparsity_core.kernels.dense_convolution import (
+    DenseConvolution,
+    DenseConvolutionChannelsLast,
+)
+from sparsity_core.kernels.convolution import SparseConvolution
 from sparsity_core.kernels.file import load, save
 
 # isort: on
@@ -27,12 +32,15 @@ __all__ = [
     "Csr",
     "Dense",
     "DenseBf16",
+    "DenseConvolution",
+    "DenseConvolutionChannelsLast",
     "DenseOneDnn",
     "DenseTransposed",
     "Ell",
     "Kernel",
     "Packed",
     "Permute",
+    "SparseConvolution",
     "Tiled",
     "load",
     "save",

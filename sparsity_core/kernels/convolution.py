@@ -1,0 +1,194 @@
+"""Sparse convolution without unfolding: each weight times a shifted row of pixels."""
+
+import threading
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparsity_core.kernels.compiled import (
+    check_threads,
+    compiled,
+    padded_bias,
+    spread_parts,
+)
+from sparsity_core.kernels.dense_convolution import Convolution
+from sparsity_core.kernels.instructions import (
+    float_at,
+    fma,
+    int_at,
+    load,
+    move,
+    short_at,
+    spread,
+    store,
+    zeros,
+)
+from sparsity_core.kernels.kernel import KERNELS, Parts, Product
+from sparsity_core.kernels.tiled import WIDTH, Tiled
+from sparsity_core.kernels.vector import LANES
+
+_SLACK = 8 * LANES  # positions that the last panel may compute and nobody reads
+
+
+@KERNELS.register("sparse-convolution")
+@dataclass(frozen=True)
+class SparseConvolution(Convolution):
+    """Any mask of a 2-D convolution in one group, for any number of images.
+
+    Images are copied channel-first with one margin between neighbours. Then output position p of
+    a filter is the sum over its weights of weight x pixels[offset + p], for up to 128 positions at
+    once, whatever the kernel's size; a stride reads from images of every stride-th pixel. Weights
+    are stored as by `tiled`; the offsets (4 bytes each) follow from the image at its first call.
+    """
+
+    threads: int = 1
+    _format: ClassVar[Tiled] = Tiled()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_threads(self.threads)
+
+    def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """As `tiled`, with (input, kernel row, kernel column) as one axis."""
+        return self._format.encode(weight.flatten(1), mask.flatten(1))
+
+    def decode(self, parts: Parts, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """As `tiled`."""
+        flat = (shape[0], shape[1] * shape[2] * shape[3])
+        weight, mask = self._format.decode(parts, flat)
+        return weight.reshape(shape), mask.reshape(shape)
+
+    def bind(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
+        """Buffers and offsets are made for each size of image, and kept for each thread."""
+        mine = threading.local()
+
+        def run(x: Tensor) -> Tensor:
+            self.check(x, shape)
+            images = getattr(mine, "images", None)
+            if images is None or images.size != x.shape:  # one size at a time: buffers are large
+                images = mine.images = _Images(self, parts, shape, bias, x.shape)
+            return images(x)
+
+        return run
+
+
+class _Images:
+    """The product for images of one size: buffers with margins of zeros that are never written."""
+
+    def __init__(
+        self,
+        kernel: SparseConvolution,
+        parts: Parts,
+        shape: tuple[int, ...],
+        bias: Tensor | None,
+        size: torch.Size,
+    ) -> None:
+        self.size = size
+        self.threads, self.stride = kernel.threads, kernel.stride
+        (images, inputs, height, width), (top, left) = size, kernel.padding
+        self.out_height, self.out_width = kernel.output_size(shape, (height, width))
+        down, across = kernel.stride
+        if kernel.stride == (1, 1):
+            # The margin before the next row or image serves this one as well.
+            rows = max(height + top, self.out_height)
+            columns = max(width + left, self.out_width)
+        else:
+            rows, columns = -(-(height + 2 * top) // down), -(-(width + 2 * left) // across)
+        phases = down * across
+        self.plane = images * rows * columns
+        last = (images - 1) * rows * columns + (self.out_height - 1) * columns + self.out_width
+        self.vectors = -(-last // LANES)
+
+        # Where the weight at (input, row, column) of a kernel finds its pixel for position 0.
+        r = torch.arange(shape[2]) * kernel.dilation[0]
+        c = torch.arange(shape[3]) * kernel.dilation[1]
+        phase = (r % down)[:, None] * across + c % across
+        within = (r // down)[:, None] * columns + c // across
+        per_input = (phase * self.plane + within).flatten()
+        offsets = torch.arange(inputs)[:, None] * phases * self.plane + per_input
+        self.offsets = (4 * offsets.flatten()[_columns(parts)]).to(torch.int32)
+
+        reach = int(within.max()) + (top + 1) * columns + left + _SLACK
+        self.pixels = torch.zeros(inputs * phases * self.plane + reach)
+        planes = self.pixels[: inputs * phases * self.plane]
+        self.planes = planes.view(inputs, down, across, images, rows, columns)
+        self.room = -(-(self.plane + _SLACK) // LANES) * LANES
+        self.sums = torch.empty(shape[0] * self.room)
+        outputs = self.sums.view(shape[0], self.room)[:, : self.plane]
+        outputs = outputs.view(shape[0], images, rows, columns).transpose(0, 1)
+        self.result = outputs[:, :, : self.out_height, : self.out_width]
+        self.top, self.left = top, left
+        self.bias = padded_bias(bias, shape[0])
+        self.parts = parts
+        streams = (parts["starts"], parts["runs"], parts["rows"], self.offsets, parts["values"])
+        self.fixed = (
+            self.pixels.data_ptr(),
+            self.sums.data_ptr(),
+            self.bias.data_ptr(),
+            tuple(stream.data_ptr() for stream in streams),
+            (len(parts["starts"]) - 1, shape[0], 4 * self.room),
+        )
+        # A kernel of one pixel reads 192 inputs a tile: of 64 positions, or they leave the cache.
+        self.widest = 8 if shape[2] * shape[3] > 1 else 4
+
+    def __call__(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        for i in range(down):
+            for j in range(across):
+                # Row a of this phase is row down * a + i - top of the image.
+                a, b = -(-(self.top - i) // down), -(-(self.left - j) // across)
+                a, b = max(a, 0), max(b, 0)
+                part = x[
+                    :, :, down * a + i - self.top :: down, across * b + j - self.left :: across
+                ]
+                place = self.planes[:, i, j, :, a:, b:]
+                place[:, :, : part.shape[2], : part.shape[3]] = part.transpose(0, 1)
+        spread_parts(self._panels, self.vectors, self.threads)
+        return self.result.contiguous()
+
+    def _panels(self, first: int, end: int) -> None:
+        while first < end:
+            wide = self.widest
+            while wide > end - first:
+                wide //= 2
+            lanes = 0 if wide == 1 else tuple(range(0, 64 * wide, 64))
+            panels = (end - first) // wide
+            _convolve(lanes, 64 * first, 64 * wide, panels, *self.fixed)
+            first += wide * panels
+
+
+def _columns(parts: Parts) -> Tensor:
+    """The column of each stored weight in the flattened kernel."""
+    length, many = parts["runs"].reshape(-1, 2).to(torch.int64).T
+    runs = parts["starts"].to(torch.int64).diff()
+    tile = torch.arange(len(runs)).repeat_interleave(runs)
+    tiles = tile.repeat_interleave(length * many)
+    return tiles * WIDTH + parts["places"]
+
+
+@compiled
+def _convolve(lanes, at, step, panels, pixels, sums, bias, streams, sizes):  # type: ignore[no-untyped-def]
+    tiles, outputs, room = sizes
+    for _ in range(panels):
+        starts, runs, rows, offsets, values = streams
+        for row in range(outputs):
+            begin = fma(zeros(lanes), zeros(0), spread(float_at(bias + 4 * row)))
+            store(move(lanes, sums + room * row + at), begin)
+        for t in range(tiles):
+            for _ in range(int_at(starts + 4 * t + 4) - int_at(starts + 4 * t)):
+                length = short_at(runs)
+                many = short_at(runs + 2)
+                runs += 4
+                for _ in range(many):
+                    target = move(lanes, sums + room * short_at(rows) + at)
+                    rows += 2
+                    total = load(target)
+                    for _ in range(length):
+                        found = load(move(lanes, pixels + int_at(offsets) + at))
+                        total = fma(spread(float_at(values)), found, total)
+                        values += 4
+                        offsets += 4
+                    store(target, total)
+        at += step
