@@ -21,6 +21,8 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict
 from sparsity_core.task import load_task
 
+_GONE = (BrokenPipeError, ConnectionResetError)  # what sending says when nobody listens
+
 
 def main() -> None:
     """Serve the connection whose file descriptor the parent passed on."""
@@ -29,7 +31,7 @@ def main() -> None:
     # Torch knows the cores that are allowed here, and OMP_NUM_THREADS.
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     threading.Thread(target=_die_with_the_parent, args=(os.getppid(),), daemon=True).start()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the other side is gone
+    with suppress(EOFError, *_GONE):
         serve(Connection(descriptor))
 
 
@@ -62,6 +64,8 @@ def serve(connection: Connection) -> None:
                 connection.send(asdict(row))
         except SparsityError as error:
             connection.send(str(error))
+        except _GONE:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must end with it
             traceback.print_exc()
             connection.send(

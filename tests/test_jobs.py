@@ -243,8 +243,9 @@ def test_a_killed_server_loses_no_stored_point_and_leaves_no_orphan(tmp_path, lo
     program = tmp_path / "server.py"
     program.write_text(SERVER)
     command = [sys.executable, str(program), str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout
+    assert server.stderr
     for line in server.stdout:
         if int(line) >= 4:
             break
@@ -254,6 +255,8 @@ def test_a_killed_server_loses_no_stored_point_and_leaves_no_orphan(tmp_path, lo
     server.stdout.close()
     psutil.wait_procs(children, timeout=5)
     assert not [child for child in children if child.is_running()]
+    with server.stderr as said:
+        assert said.read() == ""
     store, plan = Store(tmp_path), plan_of()
     info = store.run(plan.digest)
     assert info.state == "interrupted"
