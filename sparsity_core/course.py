@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sparsity_core.batches import batch_sizes, check_labels
 from sparsity_core.data import Split
 from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.randomness import Randomness
 from sparsity_core.rates import rate_at
 from sparsity_core.recipe import Training
 from sparsity_core.task import PerSample, cross_entropy
@@ -75,7 +76,7 @@ class Course:
         self._order = torch.Generator().manual_seed(seed)
         self._drawn = 0  # epochs of the order
         self._batches: tuple[Tensor, ...] = ()
-        self._randomness = _first_randomness(seed, device)
+        self._randomness = Randomness(seed, device)
         self.mask_(masks or {})
 
     @property
@@ -90,7 +91,7 @@ class Course:
         """
         losses: list[float] = []
         until = self.steps if until is None else min(until, self.steps)
-        with _train_mode(self.model), self._own_randomness():
+        with _train_mode(self.model), self._randomness.in_use():
             while self.step < until:
                 losses.append(self._one_step_())
         return losses
@@ -107,8 +108,8 @@ class Course:
             for name, mask in self.masks.items()
         ]
         for parameter, bits in self._kept_bits:
-            for value in self._optimizer.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == bits.shape:
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and key != "step":  # a count
                     _keep_(value, bits)
 
     def state(self) -> dict[str, Tensor]:
@@ -121,7 +122,7 @@ class Course:
             self.step,
             self.state(),
             copy.deepcopy(self._optimizer.state_dict()),
-            [state.clone() for state in self._randomness],
+            [state.clone() for state in self._randomness.states],
         )
 
     def go_to_(self, place: Place, *, same_order: bool = True) -> None:
@@ -134,7 +135,7 @@ class Course:
         self._optimizer.load_state_dict(copy.deepcopy(place.optimizer))
         self.step = place.step
         if same_order:
-            self._randomness = [state.clone() for state in place.randomness]
+            self._randomness.states = [state.clone() for state in place.randomness]
         self.mask_(self.masks)
 
     def _one_step_(self) -> float:
@@ -144,12 +145,10 @@ class Course:
             group["lr"] = rate
         self.step += 1
         targets = self.split.targets[indices]
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
-            outputs = self.model(self.split.inputs[indices])
+        outputs = self._outputs(self.split.inputs[indices])
         if self.step == 1:
             check_labels(self.split, outputs, self.split.targets)
-        mean = self.loss(outputs.float(), targets).mean()
+        mean = self.loss(outputs, targets).mean()
         value = mean.item()
         if not math.isfinite(value):
             epoch = (self.step - 1) // len(self.sizes) + 1
@@ -169,6 +168,12 @@ class Course:
         self._optimizer.step()
         return value
 
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        if self.training.precision == "float32":
+            return self.model(inputs)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            return self.model(inputs).float()
+
     def _next_indices(self) -> Tensor:
         epoch, batch = divmod(self.step, len(self.sizes))
         if self._drawn > epoch + 1:  # gone back
@@ -179,17 +184,6 @@ class Course:
             self._batches = drawn.split(self.sizes)
             self._drawn += 1
         return self._batches[batch]
-
-    @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """Dropout draws from this course's state; the global one is as before afterwards."""
-        devices = _cuda_devices(self.device)
-        with torch.random.fork_rng(devices):
-            _set_randomness(self._randomness, devices)
-            try:
-                yield
-            finally:
-                self._randomness = _randomness(devices)
 
 
 def _bits_of(mask: Tensor, weight: Tensor) -> Tensor:
@@ -226,27 +220,6 @@ def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
     if training.optimizer == "adamw":
         return torch.optim.AdamW(trained, **options)
     return torch.optim.Adam(trained, **options)
-
-
-def _cuda_devices(device: str) -> list[torch.device]:
-    return [torch.device(device)] if torch.device(device).type == "cuda" else []
-
-
-def _first_randomness(seed: int, device: str) -> list[Tensor]:
-    devices = _cuda_devices(device)
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        return _randomness(devices)
-
-
-def _randomness(devices: list[torch.device]) -> list[Tensor]:
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
-
-
-def _set_randomness(states: list[Tensor], devices: list[torch.device]) -> None:
-    torch.set_rng_state(states[0])
-    for state, device in zip(states[1:], devices, strict=True):
-        torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager

@@ -213,6 +213,18 @@ def test_weights_in_another_layout_train_alike():
         assert torch.allclose(model[0].weight, other[0].weight, atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_of_another_type_train_under_masks_too(optimizer):
+    split = Split(split_of().inputs.double(), split_of().targets)
+    model = model_of().double()
+    train_(model, split, replace(BASE, optimizer=optimizer), masks=masks_of())
+    for name, mask in masks_of().items():
+        weight = dict(model.named_parameters())[name]
+        assert weight.dtype == torch.float64
+        assert (weight[~mask] == 0).all()
+        assert (weight[mask] != 0).all()
+
+
 # Options
 
 
