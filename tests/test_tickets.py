@@ -28,10 +28,12 @@ from sparsity_core.store import Store
 from sparsity_core.task import ACCURACY, Task, load_task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.connectivity import Line, between, line_between
+from sparsity_core.tickets.estimate import seconds_of
 from sparsity_core.tickets.fresh import fresh_model
+from sparsity_core.tickets.overlap import overlap
 from sparsity_core.tickets.plan import plan_tickets
 from sparsity_core.tickets.rule import Rule, shuffled
-from sparsity_core.tickets.trial import end_of, masks_of, start_of
+from sparsity_core.tickets.trial import end_of, masks_of, saved_end, seen_so_far, start_of
 from sparsity_core.tickets.watched import Watched, train_watched_
 from sparsity_core.train import evaluate
 from sparsity_core.weights import prunable
@@ -575,3 +577,48 @@ def test_far_apart_there_is_a_barrier(task):
     found = line_between(model, state, turned, look, points=5)
     assert found.values[0] == found.values[-1]
     assert not found.stable
+
+
+# For whoever shows it
+
+
+def test_overlap_by_eye():
+    one = {"a": torch.tensor([True, True, False, False])}
+    other = {"a": torch.tensor([True, False, True, True])}
+    (found,) = overlap(one, other).values()
+    assert (found.shared, found.chance) == (0.5, 0.75)
+    with pytest.raises(SparsityError, match="different layers"):
+        overlap(one, {})
+    with pytest.raises(SparsityError, match="a: the first mask leaves nothing"):
+        overlap({"a": torch.zeros(4, dtype=torch.bool)}, other)
+
+
+def test_what_is_saved_can_be_looked_at(task, monkeypatch):
+    plan = plan_of(task, rounds=1)
+    dense, ticket = plan.points()
+    assert saved_end(plan, ticket) is None
+    assert seen_so_far(ticket) is None
+    monkeypatch.setattr("sparsity_core.tickets.watched._SAVED_EVERY", 0.0)
+    seen = []
+    end = checkpoint.delete
+    monkeypatch.setattr(
+        checkpoint, "delete", lambda name: (seen.append(seen_so_far(ticket)), end(name))
+    )
+    *_, row = plan.run(task, [dense, ticket])
+    assert seen[0] is None  # the dense training had ended, the ticket's had not begun
+    assert seen[1].steps == json.loads(row.history)["step"]
+    assert seen_so_far(ticket) is None
+    found = saved_end(plan, ticket)
+    assert numbers(found.row) == numbers(row)
+    assert same(found.masks, masks_of(task, plan, ticket))
+
+
+def test_the_estimate_is_of_the_right_size(task):
+    plan = plan_of(task, training=replace(TRAINING, steps=300), rounds=0)
+    started = time.perf_counter()
+    list(plan.run(task, plan.points()))
+    took = time.perf_counter() - started
+    expected = seconds_of(task, plan)
+    assert took / 8 < expected < took * 8  # the machine has other work
+    assert seconds_of(task, plan, trainings=0) == 0
+    assert seconds_of(task, plan_of(task, training=replace(TRAINING, steps=2))) > 0

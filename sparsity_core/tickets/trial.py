@@ -48,19 +48,35 @@ def measure(task: Task, plan: "TicketPlan", point: "TicketPoint") -> TicketResul
 
 def end_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> End:
     """The trained network of a point, from its file when it is there; masks and weights too."""
-    if saved := checkpoint.load(point.id):
-        row = replace(plan.unmeasured(point, "ok", ""), **saved["row"])
-        return End(saved["state"], saved["masks"], row)
+    if saved := saved_end(plan, point):
+        return saved
     course = start_of(task, plan, point)
-    under_way = f"{point.id}-under-way"
-    seen = train_watched_(course, task.validation, task.metric, plan.every, under_way)
+    seen = train_watched_(course, task.validation, task.metric, plan.every, _under_way(point))
     row = _row(task, plan, point, course, seen)
     end = End(course.state(), course.masks, row)
     if ARMS[point.arm].chain:
         found = {name: getattr(row, name) for name in _FOUND}
         checkpoint.save(point.id, {"state": end.state, "masks": end.masks, "row": found})
-    checkpoint.delete(under_way)
+    checkpoint.delete(_under_way(point))
     return end
+
+
+def saved_end(plan: "TicketPlan", point: "TicketPoint") -> End | None:
+    """The trained network of a chain's point from its file; None when there is none yet."""
+    saved = checkpoint.load(point.id)
+    if saved is None:
+        return None
+    row = replace(plan.unmeasured(point, "ok", ""), **saved["row"])
+    return End(saved["state"], saved["masks"], row)
+
+
+def seen_so_far(point: "TicketPoint") -> Watched | None:
+    """What a training that is under way has seen when it was last saved; None when there is none.
+
+    Cheap enough to ask every few seconds, from any process.
+    """
+    saved = checkpoint.load(_under_way(point))
+    return Watched(**saved["seen"]) if saved else None
 
 
 def masks_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Masks:
@@ -174,6 +190,10 @@ def _sparsity(course: Course) -> float:
         if name in course.masks
     )
     return zeros / sum(layer.size for layer in layers.values())
+
+
+def _under_way(point: "TicketPoint") -> str:
+    return f"{point.id}-under-way"
 
 
 def _own_seed(point: "TicketPoint") -> int:
