@@ -11,7 +11,7 @@ from sparsity_core.kernels import KERNELS, SparseConvolution, load, save
 
 CONVOLUTIONS = [kind for kind in KERNELS if KERNELS.make(kind).rank == 4]
 GEOMETRIES = {
-    "1x1": ((40, 24, 1, 1), {}),
+    "1x1": ((40, 24, 1, 1), {}),  # in place for the 8 x 8 image
     "1x1 stride 2": ((8, 24, 1, 1), {"stride": (2, 2)}),
     "1x1 padded": ((4, 3, 1, 1), {"padding": (1, 2)}),
     "2x2 wide padding": ((4, 3, 2, 2), {"padding": (2, 2)}),
