@@ -42,7 +42,7 @@ def load(name: str) -> dict[str, Any] | None:
     """What was saved under a name; None when nothing was. Nothing in the file is executed."""
     path = checkpoint_path(name)
     try:
-        found: dict[str, Any] = torch.load(path, weights_only=True)
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
