@@ -300,14 +300,15 @@ def opaque_counters(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("engine", ["bitwise"])
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
 def test_only_what_is_behind_the_layer_runs_again(engine, monkeypatch):
     opaque_counters(monkeypatch)
     found, work = work_of(counted_task(), engine, sparsities=[0.5, 0.7, 0.9])
     assert {row.engine for row in found} == {engine}
-    # 3 levels of each of the layers before, one dense pass, and 8 samples for each check.
+    # 3 levels of each of the layers before, one dense pass, and what the program is checked on.
+    checked = 8 * 4 * 2 + 8 * 4 + 2 * 40
     for place, samples in enumerate(work):
-        assert samples <= 40 * (1 + 3 * place) + 8 * 2 * 4 + 8 * 3
+        assert samples <= 40 * (1 + 3 * place) + checked
     assert work[0] < work[1] < work[2] < work[3]
 
 
@@ -340,7 +341,7 @@ def test_dense_values_stay_within_the_budget(budget):
         assert sum(t.untyped_storage().nbytes() for t in own) <= budget
 
 
-@pytest.mark.parametrize("engine", ["bitwise"])
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_broken_weights_are_the_same_rows(engine, value):
     task = counted_task()
@@ -350,7 +351,7 @@ def test_broken_weights_are_the_same_rows(engine, value):
     assert {row.status for row in found} == {"nan"}
 
 
-@pytest.mark.parametrize("engine", ["bitwise"])
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
 def test_labels_out_of_range_are_the_same_rows(engine):
     task = counted_task()
     task.validation.targets[3] = 99
@@ -359,9 +360,10 @@ def test_labels_out_of_range_are_the_same_rows(engine):
     assert {row.status for row in found} == {"failed"}
 
 
-def test_points_in_any_order():
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
+def test_points_in_any_order(engine):
     task = counted_task()
-    plan = plan_sweep(task, engine="bitwise", scorers=["magnitude", "random"])
+    plan = plan_sweep(task, engine=engine, scorers=["magnitude", "random"])
     points = plan.points()
     mixed = [points[i] for i in torch.randperm(len(points), generator=torch.Generator())]
     found = {row.point_id: row for row in plan.run(task, mixed)}

@@ -11,11 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
-from sparsity_core.sweep.program import INPUT, Program, Step, Values, whole
+from sparsity_core.sweep.program import INPUT, Program, Read, Step, Values, whole
 
 
 def capture(model: nn.Module, sample: Tensor) -> Program:
@@ -76,6 +75,9 @@ def _steps_of(graph: fx.Graph, root: nn.Module, model: nn.Module) -> list[Step]:
     (given,) = (node for node in graph.nodes if node.op == "placeholder")
     names = _names_by_storage(model)
 
+    def read(node: fx.Node) -> Any:
+        return Read(INPUT if node is given else node.name)
+
     def step(node: fx.Node) -> Step:
         target = str(node.target)
         call: Callable[..., Any]
@@ -94,24 +96,13 @@ def _steps_of(graph: fx.Graph, root: nn.Module, model: nn.Module) -> list[Step]:
             call = cast(Callable[..., Any], node.target)
         return Step(
             name=node.name,
-            reads=tuple(INPUT if n is given else n.name for n in node.all_input_nodes),
+            call=call,
+            args=fx.map_arg(node.args, read),
+            kwargs=fx.map_arg(node.kwargs, read),
             weights=frozenset().union(*(names.get(_storage(w), ()) for w in weights)),
-            run=_call(call, node, given),
         )
 
     return [step(node) for node in graph.nodes if node.op not in ("placeholder", "output")]
-
-
-def _call(call: Callable[..., Any], node: fx.Node, given: fx.Node) -> Callable[[Values], Any]:
-    args, kwargs = node.args, node.kwargs
-
-    def run(values: Values) -> Any:
-        def value(n: fx.Node) -> Any:
-            return values[INPUT if n is given else n.name]
-
-        return call(*fx.map_arg(args, value), **fx.map_arg(kwargs, value))
-
-    return run
 
 
 def _itself(tensor: Tensor) -> Tensor:
@@ -150,18 +141,10 @@ def _functional(program: Program, model: nn.Module, sample: Tensor) -> Program:
             if tensor._version != version
         ]
         changed |= {_storage(tensor): step.name for _, tensor in overwritten}
-        steps.append(_copying(step, {name for name, _ in overwritten}) if overwritten else step)
+        steps.append(replace(step, overwrites=frozenset(name for name, _ in overwritten)))
     if by := too_late(program.output):
         return whole(model, f"{by} changes the output in place")
     return replace(program, steps=tuple(steps))
-
-
-def _copying(step: Step, changes: set[str]) -> Step:
-    def run(values: Values) -> Any:
-        copies = {name: tree_map_only(Tensor, torch.clone, values[name]) for name in changes}
-        return step.run(values | copies)
-
-    return replace(step, run=run)
 
 
 def _living(program: Program) -> Program:

@@ -11,7 +11,7 @@ from sparsity_core.scorers import SCORERS, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
-from sparsity_core.sweep.engine import BITWISE, measure_bitwise
+from sparsity_core.sweep.engine import BITWISE, EXACT, measure_bitwise, measure_exact
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import Task
@@ -20,7 +20,11 @@ from sparsity_core.weights import canonical_names, check_sparsity, prunable
 T = TypeVar("T")
 Engine = Callable[[Task, Setting, Sequence[SweepPoint]], Iterator[Result]]
 
-ENGINES: dict[str, Engine] = {"reference": reference.measure, BITWISE: measure_bitwise}
+ENGINES: dict[str, Engine] = {
+    "reference": reference.measure,
+    BITWISE: measure_bitwise,
+    EXACT: measure_exact,
+}
 # How an engine does a point on some of the samples: what a question needs.
 SAMPLERS: dict[str, decide.Sampler] = {"reference": decide.whole_model}
 

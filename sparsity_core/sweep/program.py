@@ -1,14 +1,25 @@
 """A model as a list of steps, and those of them that some weights reach."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 Values = dict[str, Any]  # what the steps have made so far, by name
 
 INPUT = "input"  # the name of what the model is given
+
+
+@dataclass(frozen=True)
+class Read:
+    """Stands for a value among the arguments of a step."""
+
+    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,9 +27,35 @@ class Step:
     """One operation: values in, one value out, which has the step's name; it changes no value."""
 
     name: str
-    reads: tuple[str, ...]
-    weights: frozenset[str]  # the model's parameters that it uses, by all their names
-    run: Callable[[Values], Any]
+    call: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: frozenset[str] = frozenset()  # the model's parameters that it uses, by all their names
+    overwrites: frozenset[str] = frozenset()  # values that `call` would change: it gets copies
+    # Opened after its weights were changed, for as long as they are: for calls that pack them.
+    adapted: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the values among its arguments."""
+        found: list[str] = []
+        map_reads((self.args, self.kwargs), found.append)
+        return tuple(dict.fromkeys(found))
+
+    def run(self, values: Values) -> Any:
+        """What it makes of the values."""
+        if self.overwrites:
+            copies = {n: tree_map_only(Tensor, torch.clone, values[n]) for n in self.overwrites}
+            values = values | copies
+        if self._only_reads:
+            return self.call(*[values[read.name] for read in self.args], **self.kwargs)
+        args = map_reads(self.args, values.__getitem__)
+        return self.call(*args, **map_reads(self.kwargs, values.__getitem__))
+
+    @cached_property
+    def _only_reads(self) -> bool:
+        """Is there nothing to fill in but whole arguments? Then it is soon done."""
+        return len(self.reads) == len(self.args) and all(isinstance(a, Read) for a in self.args)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +69,11 @@ class Program:
 
     def __call__(self, inputs: Tensor) -> Any:
         """What the model makes of the inputs."""
-        return run(self.steps, {INPUT: inputs}, {self.output})[self.output]
+        return self._course.run({INPUT: inputs})[self.output]
+
+    @cached_property
+    def _course(self) -> "Course":
+        return Course(self.steps, {self.output})
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +86,17 @@ class Suffix:
 
     def __call__(self, dense: Values) -> Any:
         """The model's output with the weights as they are now."""
-        return run(self.steps, dense, {self.output})[self.output]
+        return self._course.run(dense)[self.output]
+
+    @cached_property
+    def _course(self) -> "Course":
+        return Course(self.steps, {self.output})
 
 
 def whole(model: nn.Module, why: str) -> Program:
     """The program of one step, for a model that resists being taken apart."""
     weights = frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
-    step = Step("model", (INPUT,), weights, lambda values: model(values[INPUT]))
+    step = Step("model", model, (Read(INPUT),), weights=weights)
     return Program((step,), step.name, resists=why)
 
 
@@ -68,17 +113,43 @@ def suffix_of(program: Program, weights: Iterable[str]) -> Suffix:
     return Suffix(tuple(steps), frozenset(needs - reached), program.output)
 
 
-def run(steps: Sequence[Step], given: Values, keep: Iterable[str]) -> Values:
-    """The values named in `keep`, as given or as the steps make them.
+class Course:
+    """Steps one after another; what to keep of their values, and when the others can go."""
 
-    Every other value that a step makes is let go as soon as no later step reads it.
-    """
-    kept = set(keep)
-    last_read = {name: i for i, step in enumerate(steps) for name in step.reads}
-    values = dict(given)
-    for i, step in enumerate(steps):
-        values[step.name] = step.run(values)
-        for name in (*step.reads, step.name):
-            if name not in kept and last_read.get(name, i) == i:
+    def __init__(self, steps: Sequence[Step], keep: Iterable[str]) -> None:
+        self.keep = frozenset(keep)
+        last_read = {name: i for i, step in enumerate(steps) for name in step.reads}
+        self._plan = [
+            (
+                step,
+                [
+                    name
+                    for name in (*step.reads, step.name)
+                    if name not in self.keep and last_read.get(name, i) == i
+                ],
+            )
+            for i, step in enumerate(steps)
+        ]
+
+    def run(self, given: Values) -> Values:
+        """The values to keep, as given or as the steps make them."""
+        values = dict(given)
+        for step, done in self._plan:
+            values[step.name] = step.run(values)
+            for name in done:
                 values.pop(name, None)
-    return {name: values[name] for name in kept}
+        return {name: values[name] for name in self.keep}
+
+
+def map_reads(arguments: Any, found: Callable[[str], Any]) -> Any:
+    """The arguments with what `found` says in the place of each value read."""
+    if isinstance(arguments, Read):
+        return found(arguments.name)
+    if isinstance(arguments, (tuple, list)):
+        return type(arguments)([map_reads(a, found) for a in arguments])
+    if isinstance(arguments, dict):
+        return {key: map_reads(a, found) for key, a in arguments.items()}
+    if isinstance(arguments, slice):
+        ends = (arguments.start, arguments.stop, arguments.step)
+        return slice(*[map_reads(a, found) for a in ends])
+    return arguments

@@ -1,29 +1,36 @@
 """The outputs of a model with one layer masked, by running again only what the layer reaches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from sparsity_core.comparison import masked
-from sparsity_core.sweep.program import Program, suffix_of
-from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of
+from sparsity_core.sweep.program import Program, Suffix, Values, suffix_of
+from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, step_bytes
 from sparsity_core.weights import Masks, Prunable, prunable
 from sparsity_core.workbench import Workbench
 
 BATCH = 512  # samples at a time, as train.evaluate has them: other shapes may give other bits
 BUDGET = 2**30  # bytes of dense values that may be kept between layers
 CHECKED = 8  # samples on which a program has to do what the model does before it is used
+CACHE = 2**22  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
+_SMALLEST = 16  # samples: below, calling the operators takes longer than their work
 
 
 class Rerun:
     """A program of the model, on the samples of a workbench.
 
     Dense values of as many batches as the budget admits are kept from layer to layer; each further
-    batch passes through once a layer, for all of its masks.
+    batch passes through once a layer, for all of its masks. With `cut` the batches go through a
+    suffix in pieces that stay in the cache.
     """
 
-    def __init__(self, bench: Workbench, program: Program, budget: int = BUDGET) -> None:
+    def __init__(
+        self, bench: Workbench, program: Program, budget: int = BUDGET, cut: bool = False
+    ) -> None:
         self.model = bench.model
         self.program = program
         self.layers = prunable(self.model)
@@ -31,9 +38,16 @@ class Rerun:
         self.suffixes = {name: suffix for name, suffix in found.items() if suffix.steps}
         self.route = route_of(program, self.suffixes)
         self.batches = bench.samples.inputs.split(BATCH)
-        self.batch_bytes = BATCH * bytes_per_sample(self.route, self.batches[0][:CHECKED])
+        self.sample = self.batches[0][:CHECKED]
+        self.batch_bytes = BATCH * bytes_per_sample(self.route, self.sample)
         fitting = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
         self.walks = [Walk(self.route, inputs) for inputs in self.batches[:fitting]]
+        self.pieces = dict.fromkeys(self.suffixes, BATCH)
+        if cut:
+            sizes = step_bytes(program, self.sample)
+            for name, suffix in self.suffixes.items():
+                most = max(sizes[step.name] for step in suffix.steps)
+                self.pieces[name] = _power_of_two(CACHE // max(most, 1))
 
     @property
     def held_bytes(self) -> int:
@@ -41,21 +55,26 @@ class Rerun:
         return self.batch_bytes * len(self.walks)
 
     @torch.no_grad()
-    def why_not(self, layer: str, same: Callable[[Tensor, Tensor], bool]) -> str:
-        """Why the program cannot measure a layer, tried on a few samples; "" when it can."""
+    def trial(self, layer: str) -> tuple[Tensor, Tensor] | str:
+        """The outputs of model and program for a few samples, every second weight masked.
+
+        Or why the program cannot measure the layer. In pieces, when batches go through in pieces:
+        a model whose samples are not independent gives other outputs then.
+        """
         if layer not in self.suffixes:
             return "no step of the program uses the layer"
-        sample = self.batches[0][:CHECKED]
-        dense = Walk(self.route, sample).to(layer)
-        with masked(self.model, _every_second(self.model, self.layers[layer])) as model:
-            expected, found = model(sample), self.suffixes[layer](dense)
-        if isinstance(found, Tensor) and same(expected, found):
-            return ""
-        return "the captured program gives other outputs than the model"
+        suffix, dense = self.suffixes[layer], Walk(self.route, self.sample).to(layer)
+        third = BATCH if self.pieces[layer] == BATCH else -(-CHECKED // 3)
+        masks = _every_second(self.model, self.layers[layer])
+        with self._masked(suffix, masks):
+            found = _in_pieces(suffix, dense, len(self.sample), third)
+            expected = self.model(self.sample)
+        alike = isinstance(found, Tensor) and found.shape == expected.shape
+        return (expected, found) if alike else "the captured program gives other shapes"
 
     def outputs(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
         """For each of the variants, by its place, the model's outputs for all batches in order."""
-        suffix = self.suffixes[layer]
+        suffix, size = self.suffixes[layer], self.pieces[layer]
         passing: list[list[Tensor]] = []
 
         @torch.no_grad()
@@ -64,22 +83,51 @@ class Rerun:
             for inputs in self.batches[len(self.walks) :]:
                 dense = Walk(self.route, inputs).to(layer)
                 for outputs, masks in zip(made, variants, strict=True):
-                    with masked(self.model, masks):
-                        outputs.append(suffix(dense))
+                    with self._masked(suffix, masks):
+                        outputs.append(_in_pieces(suffix, dense, len(inputs), size))
             passing.extend(made)
 
         @torch.no_grad()
         def of(variant: int) -> list[Tensor]:
             if not passing:
                 pass_by()
-            kept = [walk.to(layer) for walk in self.walks]
-            with masked(self.model, variants[variant]):
-                return [suffix(dense) for dense in kept] + passing[variant]
+            kept = [(walk.to(layer), len(walk.inputs)) for walk in self.walks]
+            with self._masked(suffix, variants[variant]):
+                made = [_in_pieces(suffix, dense, samples, size) for dense, samples in kept]
+            return made + passing[variant]
 
         return of
 
+    @contextmanager
+    def _masked(self, suffix: Suffix, masks: Masks) -> Iterator[None]:
+        with masked(self.model, masks), ExitStack() as stack:
+            for step in suffix.steps:
+                if not step.weights.isdisjoint(masks):
+                    stack.enter_context(step.adapted())
+            yield
 
-def _every_second(model: torch.nn.Module, layer: Prunable) -> Masks:
+
+def _in_pieces(suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor:
+    """The suffix's output for all samples, so many at a time."""
+    if samples <= size:
+        found: Tensor = suffix(dense)
+        return found
+
+    def piece(start: int) -> Values:
+        def cut(value: Tensor) -> Tensor:
+            each = value.dim() and len(value) == samples
+            return value[start : start + size] if each else value
+
+        return {name: tree_map_only(Tensor, cut, dense[name]) for name in suffix.needs}
+
+    return torch.cat([suffix(piece(start)) for start in range(0, samples, size)])
+
+
+def _power_of_two(samples: int) -> int:
+    return max(_SMALLEST, min(BATCH, 1 << (max(samples, 1).bit_length() - 1)))
+
+
+def _every_second(model: nn.Module, layer: Prunable) -> Masks:
     """Masks of a layer and its biases that leave out every second weight."""
     parameters = dict(model.named_parameters())
     shapes = [(name, parameters[name].shape) for name in (layer.name, *layer.biases)]

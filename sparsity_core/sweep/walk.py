@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from sparsity_core.sweep.program import INPUT, Program, Step, Suffix, Values, run
+from sparsity_core.sweep.program import INPUT, Course, Program, Step, Suffix, Values
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The way from one layer to the next: what to run, and what to keep of it."""
+    """The way from one layer to the next."""
 
     layer: str
-    steps: tuple[Step, ...]
-    keep: frozenset[str]
+    course: Course
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,8 @@ def route_of(program: Program, suffixes: Mapping[str, Suffix]) -> Route:
         have |= {step.name for step in steps}
         later = [name for other in order[i:] for name in suffixes[other].needs]
         have = _sources(program, later, have) | {INPUT, *constant}
-        stages.append(Stage(layer, steps, frozenset(have - constant.keys())))
-    return Route(tuple(stages), run(tuple(constant.values()), {}, constant))
+        stages.append(Stage(layer, Course(steps, have - constant.keys())))
+    return Route(tuple(stages), Course(tuple(constant.values()), constant).run({}))
 
 
 class Walk:
@@ -77,7 +76,7 @@ class Walk:
         if target < self._passed - 1:
             self._values, self._passed = {INPUT: self.inputs}, 0
         for stage in self.route.stages[self._passed : target + 1]:
-            self._values = run(stage.steps, self._values | self.route.constants, stage.keep)
+            self._values = stage.course.run(self._values | self.route.constants)
         self._passed = target + 1
         return self._values | self.route.constants
 
@@ -97,6 +96,25 @@ def bytes_per_sample(route: Route, inputs: Tensor) -> int:
         own = storages.keys() - {inputs.untyped_storage().data_ptr()}
         most = max(most, sum(storages[place].nbytes() for place in own))
     return -(-most // len(inputs))
+
+
+@torch.no_grad()
+def step_bytes(program: Program, inputs: Tensor) -> dict[str, int]:
+    """What each step reads and makes, besides constants, for each sample.
+
+    Measured by running a few inputs (N, ...).
+    """
+    values: Values = {INPUT: inputs}
+    sizes = {}
+    constant: set[str] = set()
+    for step in program.steps:
+        values[step.name] = step.run(values)
+        if constant.issuperset(step.reads):
+            constant.add(step.name)
+        varying = [values[name] for name in {*step.reads, step.name} - constant]
+        tensors = [t for t in tree_leaves(varying) if isinstance(t, Tensor)]
+        sizes[step.name] = sum(t.nbytes for t in tensors) // len(inputs)
+    return sizes
 
 
 def _ancestors(program: Program, wanted: Iterable[str], have: set[str]) -> tuple[Step, ...]:

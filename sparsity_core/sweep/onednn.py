@@ -1,0 +1,111 @@
+"""Convolutions and linear layers with what follows them in one call of oneDNN, on the CPU.
+
+Weights are packed once, with the batch norm folded in:
+w' = w g / sqrt(v + e),  b' = (b - m) g / sqrt(v + e) + shift.
+The operators are those that torch.compile emits (torch.ops.mkldnn); they are checked against the
+model before use, like everything that is captured.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_mkldnn = torch.ops.mkldnn
+_convolve = _mkldnn._convolution_pointwise
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of single numbers, as oneDNN names it."""
+
+    name: str = "none"
+    scalars: tuple[float, ...] = ()
+    algorithm: str = ""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """By torch, in place where it can."""
+        if self.name == "gelu":
+            return F.gelu(x, approximate=self.algorithm)
+        return {"none": _same, "relu": torch.relu_, "swish": F.silu}[self.name](x)
+
+
+class Convolution:
+    """A convolution with its norm, activation and sum; `other` is what is added before the last."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, act: Activation) -> None:
+        self.conv, self.act = conv, act
+        self.geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.scale = self.shift = None
+        if norm is not None:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            gain = 1.0 if norm.weight is None else norm.weight.detach().double()
+            self.scale = gain * torch.rsqrt(norm.running_var.double() + norm.eps)
+            self.shift = -norm.running_mean.double() * self.scale
+            if norm.bias is not None:
+                self.shift = self.shift + norm.bias.detach().double()
+        self.packed, self.bias = self._pack()
+
+    def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """The output, channels last."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        act = self.act
+        if other is None:
+            how = (act.name, act.scalars, act.algorithm)
+            return _convolve(x, self.packed, self.bias, *self.geometry, *how)
+        other = other.contiguous(memory_format=torch.channels_last)
+        then = ("add", 1.0, None if act.name == "none" else act.name, (), None)
+        return _convolve.binary(x, other, self.packed, self.bias, *self.geometry, *then)
+
+    @contextmanager
+    def adapted(self) -> Iterator[None]:
+        """With the weights of the module as they are now."""
+        dense = self.packed, self.bias
+        self.packed, self.bias = self._pack()
+        try:
+            yield
+        finally:
+            self.packed, self.bias = dense
+
+    def _pack(self) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.conv.weight.detach(), self.conv.bias
+        bias = None if bias is None else bias.detach().clone()
+        if self.scale is not None and self.shift is not None:
+            weight = (weight * self.scale.view(-1, 1, 1, 1)).float()
+            bias = (self.shift if bias is None else self.shift + bias * self.scale).float()
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return _mkldnn._reorder_convolution_weight(weight, *self.geometry, None), bias
+
+
+class Linear:
+    """A linear layer with its activation."""
+
+    def __init__(self, linear: nn.Linear, act: Activation) -> None:
+        self.linear, self.act = linear, act
+        self.packed: Tensor | None = _mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output."""
+        if self.packed is None:
+            return self.act(F.linear(x, self.linear.weight, self.linear.bias))
+        bias = None if self.linear.bias is None else self.linear.bias.detach()
+        how = (self.act.name, self.act.scalars, self.act.algorithm)
+        return _mkldnn._linear_pointwise(x, self.packed, bias, *how)
+
+    @contextmanager
+    def adapted(self) -> Iterator[None]:
+        """With the weights of the module as they are now; not packed, which would take 0.1 ms."""
+        dense, self.packed = self.packed, None
+        try:
+            yield
+        finally:
+            self.packed = dense
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
