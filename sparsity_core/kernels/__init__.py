@@ -19,6 +19,8 @@ from sparsity_core.kernels.dense_convolution import (
 )
 from sparsity_core.kernels.convolution import SparseConvolution
 from sparsity_core.kernels.file import load, save
+from sparsity_core.kernels.choice import LayerChoice
+from sparsity_core.kernels.sparsify import SparseModel, sparsify
 
 # isort: on
 
@@ -38,10 +40,13 @@ __all__ = [
     "DenseTransposed",
     "Ell",
     "Kernel",
+    "LayerChoice",
     "Packed",
     "Permute",
     "SparseConvolution",
+    "SparseModel",
     "Tiled",
     "load",
     "save",
+    "sparsify",
 ]

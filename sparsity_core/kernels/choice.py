@@ -1,0 +1,97 @@
+"""The quickest kernel for one layer, found by timing all that can take it."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.dense_convolution import Convolution
+from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
+from sparsity_core.kernels.timing import Call, interleaved
+
+DENSE = "as it was"  # the layer's own dense product
+_REPEATS = 9
+_CLEAR = 1.05  # how much quicker than the layer itself a kernel has to be: noise is a few per cent
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """How one masked layer runs; seconds are medians on the layer's inputs from the sample."""
+
+    name: str  # of the weight
+    kernel: str  # of KERNELS, or DENSE
+    seconds: dict[str, float]  # of every kernel tried; none where only one was asked for
+    refused: dict[str, str]  # kernels, or DENSE alone, that could not take the layer -> why
+    bytes: int  # of the weight as it is stored now
+
+    @property
+    def speedup(self) -> float:
+        """Over the layer's own dense product; 1 where nothing was timed."""
+        if self.kernel not in self.seconds:
+            return 1.0
+        return self.seconds[DENSE] / self.seconds[self.kernel]
+
+
+def why_dense(module: nn.Module) -> str | None:
+    """Why no kernel is for a module, or None when there may be one."""
+    if type(module) is nn.Linear:
+        return None
+    if type(module) is not nn.Conv2d:
+        return f"is a {type(module).__name__}: kernels are for Linear and Conv2d"
+    if module.groups > 1:
+        return f"is a convolution in {module.groups} groups: kernels take one group"
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return "pads by name or with other values than zero; give numbers and zeros"
+    return None
+
+
+def pack_layer(name: str, module: nn.Module, mask: Tensor, threads: int = 1) -> Packed:
+    """A Linear or Conv2d packed for a named kernel; raises SparsityError where it cannot be."""
+    kernel = _kernel_for(name, module, threads)
+    weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
+    if weight.dim() != kernel.rank:
+        raise SparsityError(f"{name} takes weights of {kernel.rank} axes, got {weight.dim()}")
+    return kernel.pack(weight, mask, bias)
+
+
+def choose(
+    name: str, module: nn.Module, mask: Tensor, inputs: Tensor, threads: int
+) -> tuple[LayerChoice, Packed | None]:
+    """Time all kernels that store float32 on a layer's inputs; None where the layer itself wins."""
+    expected = module(inputs)
+    calls: dict[str, list[Call]] = {DENSE: [lambda: module(inputs)]}
+    packed: dict[str, Packed] = {}
+    refused: dict[str, str] = {}
+    for kind in KERNELS:
+        if KERNELS.make(kind).stores != torch.float32:
+            continue
+        try:
+            one = pack_layer(kind, module, mask, threads)
+            found = one(inputs)
+        except SparsityError as error:
+            refused[kind] = str(error)
+            continue
+        if not torch.allclose(found, expected, 1e-3, 1e-4 * float(expected.abs().max())):
+            refused[kind] = "gave other outputs than the layer"
+            continue
+        packed[kind] = one
+        calls[kind] = [lambda one=one: one(inputs)]  # type: ignore[misc]
+    seconds = {kind: times.p50 for kind, times in interleaved(calls, _REPEATS).items()}
+    best = min(packed, key=lambda kind: seconds[kind], default=DENSE)
+    if seconds[best] * _CLEAR > seconds[DENSE]:
+        best = DENSE
+    chosen = packed.get(best)
+    weight = module.get_parameter("weight")
+    size = chosen.bytes if chosen else weight.numel() * weight.element_size()
+    return LayerChoice(name, best, seconds, refused, size), chosen
+
+
+def _kernel_for(name: str, module: nn.Module, threads: int) -> Kernel:
+    """The kernel of a name with the module's geometry and, where it has its own, the threads."""
+    kernel = KERNELS.make(name)
+    given: dict[str, object] = {"threads": threads} if hasattr(kernel, "threads") else {}
+    if isinstance(kernel, Convolution) and isinstance(module, nn.Conv2d):
+        given |= {key: getattr(module, key) for key in ("stride", "padding", "dilation")}
+    return dataclasses.replace(kernel, **given)  # type: ignore[type-var]

@@ -1,0 +1,180 @@
+"""A whole model that runs sparse: each layer by the quickest kernel, and dense where that is."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.kernels.choice import DENSE, LayerChoice, choose, pack_layer, why_dense
+from sparsity_core.kernels.kernel import KERNELS, Packed
+from sparsity_core.kernels.timing import Times, interleaved, on_threads
+from sparsity_core.weights import mask_
+
+_REPEATS = 15
+
+
+class SparseLayer(nn.Module):
+    """A layer on a packed weight."""
+
+    def __init__(self, packed: Packed) -> None:
+        super().__init__()
+        self.packed = packed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs or images -> outputs."""
+        return self.packed(x)
+
+    def extra_repr(self) -> str:
+        """The kernel and the shape."""
+        return f"{KERNELS.label(self.packed.kernel)}, {tuple(self.packed.shape)}"
+
+
+class SparseModel(nn.Module):
+    """A model whose masked layers run on packed weights; for inference, without gradients."""
+
+    def __init__(
+        self, model: nn.Module, layers: tuple[LayerChoice, ...], dense: Times, sparse: Times
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = layers
+        self.dense, self.sparse = dense, sparse  # the whole model on the sample, interleaved
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model returns."""
+        with torch.no_grad():
+            return self.model(*args, **kwargs)
+
+    @property
+    def note(self) -> str:
+        """What became of it, in one sentence."""
+        packed = sum(layer.kernel != DENSE for layer in self.layers)
+        dense, sparse = self.dense.p50 * 1e3, self.sparse.p50 * 1e3
+        times = f"{packed} of {len(self.layers)} masked layers run packed: {sparse:.3g} ms"
+        if not packed:
+            return f"all masked layers stay dense, which is quickest here: {dense:.3g} ms"
+        return f"{times} where dense takes {dense:.3g} ms ({dense / sparse:.2f}x)"
+
+
+def sparsify(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    kernels: str | Mapping[str, str] = "auto",
+    *,
+    sample: Tensor,
+    threads: int = 1,
+) -> SparseModel:
+    """A copy of a model in eval mode whose masked Linear and Conv2d layers run on packed weights.
+
+    `auto` times every kernel that stores float32 on each layer's inputs from `sample` (one batch
+    of the size that matters), takes the quickest, and leaves a layer, or the whole model, dense
+    where that is quicker. A kernel's name, or a mapping of layer -> name, is obeyed: raises
+    SparsityError where it cannot be. Layers that such a mapping leaves out stay dense.
+    """
+    dense = copy.deepcopy(model).eval().requires_grad_(False)
+    mask_(dense, masks)
+    for module in dense.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # its fused path would read weights past us
+    wanted = _wanted(kernels, masks)
+    with torch.no_grad(), on_threads(threads):
+        inputs = _inputs(dense, sample)
+        sparse, choices = copy.deepcopy(dense), []
+        for path, module, name in _sites(dense, masks):
+            kind = wanted.get(name, DENSE)
+            choice, packed = _decide(kind, name, module, masks[name], inputs.get(path), threads)
+            choices.append(choice)
+            if packed is not None:
+                sparse = _with(sparse, path, SparseLayer(packed))
+        calls = {"dense": [lambda: dense(sample)], "sparse": [lambda: sparse(sample)]}
+        times = interleaved(calls, _REPEATS)
+    if kernels == "auto" and times["sparse"].p50 >= times["dense"].p50:
+        sizes = {name: p.numel() * p.element_size() for name, p in dense.named_parameters()}
+        kept = [dataclasses.replace(c, kernel=DENSE, bytes=sizes[c.name]) for c in choices]
+        return SparseModel(dense, tuple(kept), times["dense"], times["dense"])
+    return SparseModel(sparse, tuple(choices), times["dense"], times["sparse"])
+
+
+def _wanted(kernels: str | Mapping[str, str], masks: Mapping[str, Tensor]) -> dict[str, str]:
+    """The kernel of each layer, `auto` among them."""
+    wanted = dict.fromkeys(masks, kernels) if isinstance(kernels, str) else dict(kernels)
+    for name, kind in wanted.items():
+        if name not in masks:
+            raise unknown("layer among the masks", name, masks)
+        if kind != "auto" and kind not in KERNELS.kinds():
+            raise unknown("kernel", kind, ("auto", *KERNELS))
+    return wanted
+
+
+def _sites(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[str, nn.Module, str]]:
+    """(path, module, name of the weight) wherever a masked weight is a module's own `weight`.
+
+    A masked weight of another kind, such as attention's, comes once with the module that has it.
+    """
+    names = {id(p): name for name, p in model.named_parameters() if name in masks}
+    return [
+        (path, module, names[id(parameter)])
+        for path, module in model.named_modules()
+        for parameter in module._parameters.values()
+        if parameter is not None and id(parameter) in names
+    ]
+
+
+def _inputs(model: nn.Module, sample: Tensor) -> dict[str, Tensor]:
+    """What each Linear and Conv2d is first given in a forward pass, by path."""
+    found: dict[str, Tensor] = {}
+
+    def noting(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def note(_module: nn.Module, given: tuple[Any, ...]) -> None:
+            found.setdefault(path, given[0])
+
+        return note
+
+    hooks = [
+        module.register_forward_pre_hook(noting(path))
+        for path, module in model.named_modules()
+        if why_dense(module) is None
+    ]
+    try:
+        model(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _decide(
+    kind: str, name: str, module: nn.Module, mask: Tensor, inputs: Tensor | None, threads: int
+) -> tuple[LayerChoice, Packed | None]:
+    """The choice for one layer, and its packed weight unless it stays dense."""
+    weight_bytes = mask.numel() * module.get_parameter(name.rpartition(".")[2]).element_size()
+    reason = why_dense(module)
+    if inputs is None and reason is None:
+        reason = "is not used as a module in the forward pass"
+    if kind == DENSE:
+        reason = "is not among the kernels asked for"
+    if kind in (DENSE, "auto") and reason:
+        return LayerChoice(name, DENSE, {}, {DENSE: reason}, weight_bytes), None
+    if reason:
+        raise SparsityError(f"{name} cannot run on {kind}: it {reason}; leave it out")
+    if kind == "auto":
+        assert inputs is not None
+        return choose(name, module, mask, inputs, threads)
+    try:
+        packed = pack_layer(kind, module, mask, threads)
+    except SparsityError as error:
+        raise SparsityError(f"{name} cannot run on {kind}: {error}") from error
+    return LayerChoice(name, kind, {}, {}, packed.bytes), packed
+
+
+def _with(model: nn.Module, path: str, layer: nn.Module) -> nn.Module:
+    """The model with another module at a path, changed in place; a new one at the root."""
+    if not path:
+        return layer
+    parent, _, child = path.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+    return model
