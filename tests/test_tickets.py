@@ -28,6 +28,7 @@ from sparsity_core.store import Store
 from sparsity_core.task import ACCURACY, Task, load_task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.connectivity import Line, between, line_between
+from sparsity_core.tickets.corrupt import corrupted
 from sparsity_core.tickets.estimate import seconds_of
 from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.tickets.overlap import overlap
@@ -197,6 +198,20 @@ def test_the_papers_first_weights():
         assert not layer.bias.any()
 
 
+def test_corrupted_data_has_the_same_values_and_labels_elsewhere(task):
+    found = corrupted(task.train, 3)
+    assert torch.equal(
+        found.inputs.flatten(1).sort().values, task.train.inputs.flatten(1).sort().values
+    )
+    assert torch.equal(found.targets.sort().values, task.train.targets.sort().values)
+    assert float((found.targets == task.train.targets).float().mean()) < 0.2
+    assert not torch.equal(found.inputs, task.train.inputs)
+    # Each sample in its own order: no pixel keeps its statistics.
+    assert float(found.inputs.mean(0).std()) < 0.2 * float(task.train.inputs.mean(0).std())
+    assert torch.equal(found.inputs, corrupted(task.train, 3).inputs)
+    assert not torch.equal(found.inputs, corrupted(task.train, 4).inputs)
+
+
 # Early stop
 
 
@@ -238,8 +253,9 @@ def test_every_arm_and_round_has_its_row(trained):
     plan, rows = trained
     assert [row.status for row in rows] == ["ok"] * len(rows)
     assert [row.point_id for row in rows] == [point.id for point in plan.points()]
-    # Dense: once for the ticket, at both rewinds for the other order; then all arms at both.
-    assert len(rows) == 1 + 2 + 2 * 2 * len(ARMS)
+    # Dense: once for the ticket and on corrupted data, at both rewinds for the other order; then
+    # all arms at both, but the last round on corrupted data, which nothing builds on.
+    assert len(rows) == 1 + 1 + 2 + 2 * 2 * len(ARMS) - 2
     for row in rows:
         left = 1.0 if row.arm == "dense" else 0.5**row.round
         assert row.sparsity == pytest.approx(1 - left, abs=1e-4)
@@ -274,6 +290,7 @@ def test_what_each_arm_starts_from(task, trained):
         ("reinitialised", False, True),
         ("shuffled", True, False),
         ("random", False, False),
+        ("corrupted", True, False),
         ("other-order", True, True),
     ):
         course = start(task, plan, arm)
@@ -281,6 +298,11 @@ def test_what_each_arm_starts_from(task, trained):
         assert rewound(course) == own_weights, arm
         if own_mask is not None:
             assert same(course.masks, ticket.masks) == own_mask, arm
+    assert torch.equal(start(task, plan, "corrupted").split.inputs, task.train.inputs)
+    finder = start(task, plan, "corrupted-finder", number=1)
+    assert rewound(finder)
+    assert same(finder.masks, start(task, plan, "corrupted", number=1).masks)
+    assert not torch.equal(finder.split.inputs, task.train.inputs)
     assert start(task, plan, "other-order").seed != ticket.seed
     assert start(task, plan, "shuffled").seed == ticket.seed
     assert start(task, plan, "dense").masks == {}

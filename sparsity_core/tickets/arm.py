@@ -44,6 +44,18 @@ ARMS = {
         "Random",
         "New first weights and a shuffled mask: only the counts in each layer are the ticket's.",
     ),
+    "corrupted-finder": Arm(
+        "Corrupted data",
+        "Trained on shuffled pixels with shuffled labels, in rounds as the ticket is, only to find "
+        "masks.",
+        chain=True,
+        dense_too=True,
+    ),
+    "corrupted": Arm(
+        "Mask of corrupted data",
+        "The ticket's first weights under the mask found on corrupted data, trained on the true "
+        "data: does the mask know anything of the data?",
+    ),
     "dense": Arm(
         "Dense, equal steps",
         "No mask, trained on and on in as many rounds: how much of the gain is more training?",

@@ -67,8 +67,8 @@ class TicketPlan(Planned):
         ]
 
     def point(self, seed: int, arm: str, rewind: int, number: int) -> TicketPoint:
-        """One point; the dense ticket is the same whatever is rewound to."""
-        if arm == "ticket" and number == 0:
+        """One point; the dense training is the same whatever is rewound to."""
+        if arm in ("ticket", "corrupted-finder") and number == 0:
             rewind = 0
         return TicketPoint(seed, arm, rewind, number, self._id(seed, arm, rewind, number))
 
@@ -153,8 +153,10 @@ class TicketPlan(Planned):
     def _rewinds_of(self, arm: str, number: int) -> tuple[int, ...]:
         if number == 0 and not ARMS[arm].dense_too:
             return ()
-        if number == 0 and arm == "ticket":
+        if number == 0 and arm in ("ticket", "corrupted-finder"):
             return (0,)
+        if number == self.rounds and arm == "corrupted-finder":
+            return ()  # nothing builds on it
         if self.control_rounds and not ARMS[arm].chain and number not in self.control_rounds:
             return ()
         return self.rewinds
@@ -194,7 +196,8 @@ def plan_tickets(
 ) -> TicketPlan:
     """A plan with every number checked; `where` goes to `setting_of`.
 
-    The ticket is always among the arms, for the others build on it. `every` steps (a fiftieth of
+    The ticket is always among the arms, and so is what finds masks on corrupted data, when others
+    build on it. `every` steps (a fiftieth of
     the training when None) the validation split is looked at; `split` reports. Raises
     SparsityError for an empty selection or bad numbers.
     """
@@ -220,6 +223,7 @@ def plan_tickets(
     for number in control_rounds:
         if not 0 <= number <= rounds:
             raise SparsityError(f"control rounds are from 0 to {rounds}, got {number}")
+    wanted = {"ticket", *arms} | ({"corrupted-finder"} if "corrupted" in arms else set())
     return TicketPlan(
         setting=setting_of(task, split=split, **where),
         validation_digest=task.validation.digest,
@@ -229,7 +233,7 @@ def plan_tickets(
         rule=rule or Rule(),
         rounds=rounds,
         every=every or max(1, steps // _LOOKS),
-        arms=tuple(arm for arm in ARMS if arm in {"ticket", *arms}),
+        arms=tuple(arm for arm in ARMS if arm in wanted),
         rewinds=tuple(sorted(set(rewinds))),
         seeds=tuple(dict.fromkeys(seeds)),
         control_rounds=tuple(sorted(set(control_rounds))),

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from sparsity_core import checkpoint
 from sparsity_core.course import Course, Place
+from sparsity_core.data import Split
 from sparsity_core.digest import digest_of
 from sparsity_core.setting import evaluation_samples
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.connectivity import line_between
+from sparsity_core.tickets.corrupt import corrupted
 from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.tickets.row import MEASURED, TicketResult
 from sparsity_core.tickets.rule import shuffled
@@ -100,7 +102,7 @@ def start_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Course:
     order = _own_seed(point) if point.arm == "other-order" else point.seed
     course = Course(
         fresh_model(task, _own_seed(point) if anew else point.seed),
-        task.train,
+        _samples_of(task, point),
         plan.training,
         loss=task.loss,
         masks=masks_of(task, plan, point),
@@ -121,7 +123,7 @@ def _early_place(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Place:
     """Where the dense training stood at the rewind step, momentum and statistics included."""
     course = Course(
         fresh_model(task, point.seed),
-        task.train,
+        _samples_of(task, point),
         plan.training,
         loss=task.loss,
         seed=point.seed,
@@ -132,10 +134,19 @@ def _early_place(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Place:
 
 
 def _before(plan: "TicketPlan", point: "TicketPoint") -> "TicketPoint":
-    """The point of the chain that this one builds on; every chain begins with the dense ticket."""
-    chained = ARMS[point.arm].chain and point.round > 1
-    arm = point.arm if chained else "ticket"
+    """The point of a chain that this one builds on; chains begin with the dense ticket.
+
+    But for the one on corrupted data, which begins with a dense training of its own.
+    """
+    if point.arm in ("corrupted", "corrupted-finder"):
+        arm = "corrupted-finder"
+    else:
+        arm = point.arm if ARMS[point.arm].chain and point.round > 1 else "ticket"
     return plan.point(point.seed, arm, point.rewind, point.round - 1)
+
+
+def _samples_of(task: Task, point: "TicketPoint") -> Split:
+    return corrupted(task.train, point.seed) if point.arm == "corrupted-finder" else task.train
 
 
 def _row(
