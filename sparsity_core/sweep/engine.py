@@ -9,13 +9,12 @@ and its rows say so.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.comparison import masked
 from sparsity_core.errors import SparsityError
 from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
@@ -112,7 +111,7 @@ class Ways:
     @cached_property
     def margins(self) -> Margins:
         """What is known of the fused program's rounding."""
-        margins = Margins(self.bench.model, self.bench.samples.inputs.split(BATCH))
+        margins = Margins()
         inputs = self.bench.samples.inputs[:_LEARNT]
         with torch.no_grad():
             margins.learn(self.bench.model(inputs), self._fused.program(inputs))
@@ -194,15 +193,17 @@ class _LayerSweep:
         return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct)
 
     def _evaluation(self, outputs: list[Tensor], masks: Masks) -> Evaluation:
+        size = BATCH
         if self.way.margins:
-            with masked(self.bench.model, masks):
-                outputs = self.way.margins.settled(outputs)
+            outputs = self.way.margins.settled(outputs, partial(self.way.rerun.own, masks))
+            # What is not the same to the bit need not be judged batch by batch.
+            outputs, size = [torch.cat(outputs)], len(self.bench.samples)
         return evaluate(
             _Replayed(outputs),
             self.bench.samples,
             loss=self.task.loss,
             metric=self.task.metric,
-            batch_size=BATCH,
+            batch_size=size,
             device=self.setting.device,
         )
 

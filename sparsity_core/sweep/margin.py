@@ -1,9 +1,8 @@
 """Predictions that rounding could have changed are made again, with the model's own bits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 CLOSE = 1e-4  # a prediction is made again when its two best outputs are nearer than that,
 SAFETY = 16  # or nearer than so many times the largest difference of outputs seen
@@ -15,8 +14,7 @@ class Margins:
     The bound is empirical: the differences seen on samples that both have run, times `SAFETY`.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Tensor]) -> None:
-        self.model, self.batches = model, batches
+    def __init__(self) -> None:
         self.difference = 0.0
         self.rerun = 0  # batches
 
@@ -29,19 +27,15 @@ class Margins:
         """Take note of how far outputs are from the model's."""
         self.difference = max(self.difference, float((expected - found).abs().max()))
 
-    @torch.no_grad()
-    def settled(self, outputs: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs of all batches, the model's own where a prediction is in doubt.
-
-        The model has the masks meanwhile.
-        """
+    def settled(self, outputs: Sequence[Tensor], own: Callable[[int], Tensor]) -> list[Tensor]:
+        """The outputs of all batches; where a prediction is in doubt, the model's `own`."""
         found = list(outputs)
         sure: set[int] = set()
         while doubtful := {i for i, batch in enumerate(found) if self._close(batch)} - sure:
             for i in doubtful:
-                own = self.model(self.batches[i])
-                self.learn(own, found[i])
-                found[i] = own
+                exact = own(i)
+                self.learn(exact, found[i])
+                found[i] = exact
             sure |= doubtful
             self.rerun += len(doubtful)
         return found

@@ -1,13 +1,12 @@
 """The outputs of a model with one layer masked, by running again only what the layer reaches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from sparsity_core.comparison import masked
 from sparsity_core.sweep.program import Program, Suffix, Values, suffix_of
 from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, step_bytes
 from sparsity_core.weights import Masks, Prunable, prunable
@@ -34,6 +33,7 @@ class Rerun:
         self.model = bench.model
         self.program = program
         self.layers = prunable(self.model)
+        self.parameters = dict(self.model.named_parameters())
         found = {n: suffix_of(program, (n, *p.biases)) for n, p in self.layers.items()}
         self.suffixes = {name: suffix for name, suffix in found.items() if suffix.steps}
         self.route = route_of(program, self.suffixes)
@@ -65,8 +65,7 @@ class Rerun:
             return "no step of the program uses the layer"
         suffix, dense = self.suffixes[layer], Walk(self.route, self.sample).to(layer)
         third = BATCH if self.pieces[layer] == BATCH else -(-CHECKED // 3)
-        masks = _every_second(self.model, self.layers[layer])
-        with self._masked(suffix, masks):
+        with self._masked(suffix, self._every_second(self.layers[layer])):
             found = _in_pieces(suffix, dense, len(self.sample), third)
             expected = self.model(self.sample)
         alike = isinstance(found, Tensor) and found.shape == expected.shape
@@ -98,13 +97,43 @@ class Rerun:
 
         return of
 
+    @torch.no_grad()
+    def own(self, masks: Masks, batch: int) -> Tensor:
+        """What the masked model itself says to a batch."""
+        with masked(self.parameters, masks):
+            found: Tensor = self.model(self.batches[batch])
+        return found
+
     @contextmanager
     def _masked(self, suffix: Suffix, masks: Masks) -> Iterator[None]:
-        with masked(self.model, masks), ExitStack() as stack:
+        with masked(self.parameters, masks), ExitStack() as stack:
             for step in suffix.steps:
                 if not step.weights.isdisjoint(masks):
                     stack.enter_context(step.adapted())
             yield
+
+    def _every_second(self, layer: Prunable) -> Masks:
+        """Masks of a layer and its biases that leave out every second weight."""
+        shapes = [(n, self.parameters[n].shape) for n in (layer.name, *layer.biases)]
+        return {name: (torch.arange(shape.numel()) % 2 == 0).view(shape) for name, shape in shapes}
+
+
+@contextmanager
+def masked(parameters: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
+    """Parameters under masks while the context is open, as `comparison.masked` has a model.
+
+    That one looks for the parameters each time, which takes longer than a small layer runs.
+    """
+    saved = {name: parameters[name].detach().clone() for name in masks}
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in saved.items():
+                parameters[name].copy_(weight)
 
 
 def _in_pieces(suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor:
@@ -125,10 +154,3 @@ def _in_pieces(suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor
 
 def _power_of_two(samples: int) -> int:
     return max(_SMALLEST, min(BATCH, 1 << (max(samples, 1).bit_length() - 1)))
-
-
-def _every_second(model: nn.Module, layer: Prunable) -> Masks:
-    """Masks of a layer and its biases that leave out every second weight."""
-    parameters = dict(model.named_parameters())
-    shapes = [(name, parameters[name].shape) for name in (layer.name, *layer.biases)]
-    return {name: (torch.arange(shape.numel()) % 2 == 0).view(shape) for name, shape in shapes}
