@@ -155,6 +155,23 @@ def ways(bench: Workbench, engine: str) -> Ways:
     return Ways(bench, engine)
 
 
+def evaluated(bench: Workbench, way: Way, outputs: Sequence[Tensor], masks: Masks) -> Evaluation:
+    """The outputs for all batches of the workbench under masks, judged as the way asks for."""
+    size = BATCH
+    if way.margins:
+        settled = way.margins.settled(outputs, partial(way.rerun.own, masks))
+        # What is not the same to the bit need not be judged batch by batch.
+        outputs, size = [torch.cat(settled)], len(bench.samples)
+    return evaluate(
+        _Replayed(outputs),
+        bench.samples,
+        loss=bench.task.loss,
+        metric=bench.task.metric,
+        batch_size=size,
+        device=bench.setting.device,
+    )
+
+
 class _LayerSweep:
     """Points of one layer that share a scoring."""
 
@@ -169,7 +186,8 @@ class _LayerSweep:
             return levels.skipped(point, self.engine)
         place = levels.place(point.sparsity)
         if place not in self._known:
-            self._known[place] = self._evaluation(self._outputs(place), levels.distinct[place])
+            outputs, masks = self._outputs(place), levels.distinct[place]
+            self._known[place] = evaluated(self.bench, self.way, outputs, masks)
         return levels.row(point, self._known[place], self.way.engine, self.way.note)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
@@ -191,21 +209,6 @@ class _LayerSweep:
     @cached_property
     def _outputs(self) -> Callable[[int], list[Tensor]]:
         return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct)
-
-    def _evaluation(self, outputs: list[Tensor], masks: Masks) -> Evaluation:
-        size = BATCH
-        if self.way.margins:
-            outputs = self.way.margins.settled(outputs, partial(self.way.rerun.own, masks))
-            # What is not the same to the bit need not be judged batch by batch.
-            outputs, size = [torch.cat(outputs)], len(self.bench.samples)
-        return evaluate(
-            _Replayed(outputs),
-            self.bench.samples,
-            loss=self.task.loss,
-            metric=self.task.metric,
-            batch_size=size,
-            device=self.setting.device,
-        )
 
 
 class _Replayed(nn.Module):
