@@ -18,6 +18,7 @@ except ImportError:  # Windows does not tell when it took the CPU away
 
 Call = Callable[[], object]
 _SAMPLE = 200e-6  # seconds: a shorter sample is repeated within itself
+_LONG = 5e-3  # seconds: such a call fills the caches itself, and is not run unmeasured before
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ def interleaved(
     A sample during which the system took the CPU away counts its CPU time instead.
     """
     rounds = random.Random(seed)
-    inner, turn = {}, dict.fromkeys(calls, 0)
+    inner, long, turn = {}, {}, dict.fromkeys(calls, 0)
     for name, copies in calls.items():
         for copy in copies:
             copy()
-        quickest = min(_seconds(copies[0], 1) for _ in range(5))
-        inner[name] = 1 if cold else max(1, min(1000, math.ceil(_SAMPLE / max(quickest, 1e-9))))
+        once = _seconds(copies[0], 1)
+        if once < _LONG:
+            once = min(once, *(_seconds(copies[0], 1) for _ in range(4)))
+        long[name] = once >= _LONG
+        inner[name] = 1 if cold else max(1, min(1000, math.ceil(_SAMPLE / max(once, 1e-9))))
     samples: dict[str, list[float]] = {name: [] for name in calls}
     with _without_collector():
         for _ in range(repeats):
@@ -53,7 +57,7 @@ def interleaved(
                 copies = calls[name]
                 turn[name] = (turn[name] + 1) % len(copies)
                 call = copies[turn[name]]
-                if not cold:
+                if not cold and not long[name]:
                     call()
                 samples[name].append(_seconds(call, inner[name]))
     return {name: _quantiles(times) for name, times in samples.items()}
