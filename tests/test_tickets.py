@@ -34,7 +34,7 @@ from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.tickets.overlap import overlap
 from sparsity_core.tickets.plan import plan_tickets
 from sparsity_core.tickets.rule import Rule, shuffled
-from sparsity_core.tickets.trial import end_of, masks_of, saved_end, seen_so_far, start_of
+from sparsity_core.tickets.trial import end_of, forget, masks_of, saved_end, seen_so_far, start_of
 from sparsity_core.tickets.watched import Watched, train_watched_
 from sparsity_core.train import evaluate
 from sparsity_core.weights import prunable
@@ -260,6 +260,7 @@ def test_every_arm_and_round_has_its_row(trained):
         left = 1.0 if row.arm == "dense" else 0.5**row.round
         assert row.sparsity == pytest.approx(1 - left, abs=1e-4)
         assert (row.barrier is None) == (row.arm != "other-order")
+        assert row.barrier_recalibrated is None  # no batch norm
         history = json.loads(row.history)
         begun = row.rewind if row.round and row.arm not in ("reinitialised", "random") else 0
         begun = row.rewind if row.arm == "other-order" else begun
@@ -580,6 +581,42 @@ def test_other_orders_are_compared_on_the_line(task, trained):
     assert row.barrier == pytest.approx((line[0] + line[-1]) / 2 - min(line), abs=2e-6)
 
 
+def test_with_batch_norm_the_line_is_measured_with_new_statistics_too():
+    task = load_task("digits-resnet")
+    small = replace(
+        task,
+        train=task.train.take(100),
+        validation=task.validation.take(20),
+        test=task.test.take(20),
+    )
+    training = Training(steps=4, rate=0.05, batch_size=50)
+    plan = plan_of(small, training=training, rounds=0, arms=["other-order"])
+    ticket, row = plan.run(small, plan.points())
+    assert (row.status, ticket.barrier_recalibrated) == ("ok", None)
+    assert row.barrier_recalibrated is not None
+
+
+def test_what_mends_the_mixed_states_does_so_before_the_look():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    one, other = model.state_dict(), nn.Linear(3, 2).state_dict()
+    split = Split(torch.randn(5, 3), torch.tensor([1, 1, 1, 1, 0]))
+    seen = []
+
+    def always_the_second(walker):
+        assert torch.equal(walker.weight, between(one, other, len(seen) / 3)["weight"])
+        seen.append(walker)
+        nn.init.zeros_(walker.weight)
+        walker.bias.data = torch.tensor([0.0, 1.0])
+
+    line = line_between(
+        model, one, other, lambda m: evaluate(m, split), points=4, mend_=always_the_second
+    )
+    assert line.values == pytest.approx((0.8,) * 4)
+    assert model not in seen
+    assert torch.equal(model.weight, one["weight"])
+
+
 def test_far_apart_there_is_a_barrier(task):
     # Two trained networks whose hidden units stand in another order: alike, and far apart.
     model = task.model
@@ -633,6 +670,8 @@ def test_what_is_saved_can_be_looked_at(task, monkeypatch):
     found = saved_end(plan, ticket)
     assert numbers(found.row) == numbers(row)
     assert same(found.masks, masks_of(task, plan, ticket))
+    forget(plan)
+    assert saved_end(plan, ticket) is None
 
 
 def test_the_estimate_is_of_the_right_size(task):

@@ -42,7 +42,7 @@ def between(
 ) -> dict[str, Tensor]:
     """(1 - share) of one state and `share` of the other; what is not a float comes from the first.
 
-    Statistics of batch normalisation are mixed as weights are.
+    Statistics of batch normalisation are mixed as weights are, and then fit neither.
     """
     return {
         name: torch.lerp(value, other[name].to(value.device), share)
@@ -59,11 +59,17 @@ def line_between(
     look: Callable[[nn.Module], Evaluation],
     metric: Metric = ACCURACY,
     points: int = POINTS,
+    mend_: Callable[[nn.Module], object] | None = None,
 ) -> Line:
-    """Look at the states on the line between two states of a model; the model is not changed."""
+    """Look at the states on the line between two states of a model; the model is not changed.
+
+    `mend_` may change each mixed state before the look, such as by measuring statistics anew.
+    """
     walker = copy.deepcopy(model)
     values = []
     for i in range(points):
         walker.load_state_dict(between(one, other, i / (points - 1)))
+        if mend_:
+            mend_(walker)
         values.append(look(walker).value)
     return Line(tuple(values), metric.higher_is_better)

@@ -22,6 +22,7 @@ class TicketResult:
     validation_loss: float | None  # the lowest
     train_loss: float | None  # the mean since the last look but one
     barrier: float | None  # of other-order: error on the line to the ticket above the ends' mean
+    barrier_recalibrated: float | None  # the same with batch norm measured anew along the line
     line: str  # of other-order: the metric along that line, as JSON
     history: str  # JSON: step, train_loss, loss, value (of validation), one entry a look
     samples: int | None
@@ -36,5 +37,5 @@ class TicketResult:
 
 MEASURED = (
     *("sparsity", "value", "early_value", "early_stop", "loss"),
-    *("validation_loss", "train_loss", "barrier", "samples"),
+    *("validation_loss", "train_loss", "barrier", "barrier_recalibrated", "samples"),
 )

@@ -5,18 +5,21 @@ of an earlier round is read from a file or trained again, with the same numbers 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsity_core import checkpoint
 from sparsity_core.course import Course, Place
 from sparsity_core.data import Split
 from sparsity_core.digest import digest_of
-from sparsity_core.setting import evaluation_samples
+from sparsity_core.repairs import BatchNorm, Damage
+from sparsity_core.setting import draw_batches, evaluation_samples
+from sparsity_core.structures import Unstructured
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.connectivity import line_between
@@ -25,11 +28,13 @@ from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.tickets.row import MEASURED, TicketResult
 from sparsity_core.tickets.rule import shuffled
 from sparsity_core.tickets.watched import State, Watched, train_watched_
-from sparsity_core.train import evaluate
+from sparsity_core.train import Evaluation, evaluate
 from sparsity_core.weights import Masks, prunable, sparsity_of
 
 if TYPE_CHECKING:
     from sparsity_core.tickets.plan import TicketPlan, TicketPoint
+
+Look = Callable[[nn.Module], Evaluation]
 
 _DIGITS = 6  # of what is kept of a history
 
@@ -98,6 +103,7 @@ def masks_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Masks:
 
 def start_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Course:
     """A course before its first step."""
+    # New weights have no early steps to go back to: they train from the very start.
     anew = point.arm in ("reinitialised", "random")
     order = _own_seed(point) if point.arm == "other-order" else point.seed
     course = Course(
@@ -154,11 +160,7 @@ def _row(
 ) -> TicketResult:
     samples = evaluation_samples(task, plan.setting)
     look = partial(evaluate, split=samples, loss=task.loss, metric=task.metric, device=plan.device)
-    barrier, line = None, ""
-    if point.arm == "other-order":
-        twin = end_of(task, plan, plan.point(point.seed, "ticket", point.rewind, point.round))
-        found = line_between(course.model, twin.state, course.state(), look, task.metric)
-        barrier, line = found.barrier, json.dumps(_rounded(found.values))
+    connected = _connected(task, plan, point, course, look) if point.arm == "other-order" else {}
     last = look(course.model)
     ended = course.state()
     course.model.load_state_dict(seen.best)
@@ -175,8 +177,7 @@ def _row(
         loss=last.loss,
         validation_loss=min(seen.losses),
         train_loss=seen.train_losses[-1],
-        barrier=barrier,
-        line=line,
+        **connected,
         history=json.dumps(
             {
                 "step": seen.steps,
@@ -187,6 +188,22 @@ def _row(
         ),
         samples=len(samples),
     )
+
+
+def _connected(
+    task: Task, plan: "TicketPlan", point: "TicketPoint", course: Course, look: Look
+) -> dict[str, Any]:
+    """The line from the ticket to its twin in another order."""
+    twin = end_of(task, plan, plan.point(point.seed, "ticket", point.rewind, point.round))
+    ends = (course.model, twin.state, course.state(), look, task.metric)
+    line = line_between(*ends)
+    found = {"barrier": line.barrier, "line": json.dumps(_rounded(line.values))}
+    if not any(isinstance(module, _BatchNorm) for module in course.model.modules()):
+        return found
+    batches = draw_batches(task.train, plan.setting.score_samples, point.seed, plan.device)
+    damage = Damage(course.model, course.masks, Unstructured(), batches)
+    mended = line_between(*ends, mend_=lambda model: BatchNorm().repair_(model, damage))
+    return found | {"barrier_recalibrated": mended.barrier}
 
 
 def _weights(task: Task, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -201,6 +218,13 @@ def _sparsity(course: Course) -> float:
         if name in course.masks
     )
     return zeros / sum(layer.size for layer in layers.values())
+
+
+def forget(plan: "TicketPlan") -> None:
+    """Delete the files of a plan; its stored rows stay."""
+    for point in plan.points():
+        checkpoint.delete(point.id)
+        checkpoint.delete(_under_way(point))
 
 
 def _under_way(point: "TicketPoint") -> str:
