@@ -12,6 +12,7 @@ from sparsity_core.comparison import masked
 from sparsity_core.data import Split
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.capture import capture
+from sparsity_core.sweep.engine import held_bytes
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.program import suffix_of
 from sparsity_core.sweep.rerun import BATCH, Rerun
@@ -339,6 +340,21 @@ def test_dense_values_stay_within_the_budget(budget):
         held = [t for walk in rerun.walks for t in walk.held.values()]
         own = [t for t in held if t.untyped_storage().data_ptr() != inputs]
         assert sum(t.untyped_storage().nbytes() for t in own) <= budget
+
+
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
+def test_what_will_be_held_is_known_before_the_run(engine):
+    task = counted_task()
+    setting = plan_sweep(task).setting
+    assert held_bytes(task, setting, engine) == 40 * 6 * 4  # one value of width 6 a layer
+    assert held_bytes(task_of(Whole()), plan_sweep(task_of(Whole())).setting, engine) == 0
+
+
+def test_fast_is_exact():
+    task = counted_task()
+    plan = plan_sweep(task, engine="fast")
+    assert plan == plan_sweep(task, engine="exact")
+    assert plan.engine == "exact"
 
 
 @pytest.mark.parametrize("engine", ["bitwise", "exact"])

@@ -48,6 +48,14 @@ def measure_exact(task: Task, setting: Setting, points: Sequence[SweepPoint]) ->
     return _measure(task, setting, points, EXACT)
 
 
+def held_bytes(task: Task, setting: Setting, engine: str) -> int:
+    """The dense values that a sweep will hold between two layers, at most; known before it runs.
+
+    Besides the model, the samples and the working memory of one batch. At most `rerun.BUDGET`.
+    """
+    return ways(workbench(task, setting), engine).first.held_bytes
+
+
 def _measure(
     task: Task, setting: Setting, points: Sequence[SweepPoint], engine: str
 ) -> Iterator[Result]:
@@ -78,7 +86,17 @@ class Ways:
         """The first way that does what the model does when the layer is masked."""
         if layer not in self._chosen:
             self._chosen[layer] = self._choose(layer)
+        for rerun in {way.rerun for way in self._chosen.values()}:
+            if rerun is not self._chosen[layer].rerun:
+                rerun.release()  # one at a time keeps to the budget
         return self._chosen[layer]
+
+    @property
+    def first(self) -> Rerun:
+        """What is tried first."""
+        if self._program.resists:
+            return self._whole
+        return self._fused if self.engine == EXACT and not self._no_fusing else self._steps
 
     def _choose(self, layer: str) -> Way:
         why = self._program.resists

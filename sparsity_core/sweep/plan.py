@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby, product
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +14,7 @@ from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
 from sparsity_core.sweep.engine import BITWISE, EXACT, measure_bitwise, measure_exact
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
@@ -25,8 +27,13 @@ ENGINES: dict[str, Engine] = {
     BITWISE: measure_bitwise,
     EXACT: measure_exact,
 }
+FAST = {"fast": EXACT}  # other names of engines, for whoever plans
 # How an engine does a point on some of the samples: what a question needs.
-SAMPLERS: dict[str, decide.Sampler] = {"reference": decide.whole_model}
+SAMPLERS: dict[str, decide.Sampling] = {
+    "reference": decide.whole_model,
+    BITWISE: partial(FromLayer, BITWISE),
+    EXACT: partial(FromLayer, EXACT),
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,8 @@ class SweepPlan(Planned):
     def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """A row for each point, by the plan's engine."""
         if self.question:
-            sampler = SAMPLERS[self.engine]
-            return decide.measure(task, self.setting, points, self.question, sampler)
+            sampling = SAMPLERS[self.engine]
+            return decide.measure(task, self.setting, points, self.question, sampling)
         return ENGINES[self.engine](task, self.setting, points)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
@@ -166,8 +173,9 @@ def plan_sweep(
     ):
         if not len(chosen):
             raise SparsityError(f"no {what} chosen; choose at least one")
+    engine = FAST.get(engine, engine)
     if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
+        raise unknown("engine", engine, [*ENGINES, *FAST])
     if question is not None and engine not in SAMPLERS:
         raise unknown("engine for early answers", engine, SAMPLERS)
     known = canonical_names(task.model, layers if "all" not in layers else prunable(task.model))

@@ -39,7 +39,7 @@ class Rerun:
         self.route = route_of(program, self.suffixes)
         self.batches = bench.samples.inputs.split(BATCH)
         self.sample = self.batches[0][:CHECKED]
-        self.batch_bytes = BATCH * bytes_per_sample(self.route, self.sample)
+        self.batch_bytes = len(self.batches[0]) * bytes_per_sample(self.route, self.sample)
         fitting = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
         self.walks = [Walk(self.route, inputs) for inputs in self.batches[:fitting]]
         self.pieces = dict.fromkeys(self.suffixes, BATCH)
@@ -53,6 +53,10 @@ class Rerun:
     def held_bytes(self) -> int:
         """The dense values that are held between two layers, at most; one batch passes besides."""
         return self.batch_bytes * len(self.walks)
+
+    def release(self) -> None:
+        """Let go of what is held; the next layer starts from the inputs again."""
+        self.walks = [Walk(self.route, walk.inputs) for walk in self.walks]
 
     @torch.no_grad()
     def trial(self, layer: str) -> tuple[Tensor, Tensor] | str:
