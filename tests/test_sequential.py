@@ -18,7 +18,7 @@ from sparsity_core.sweep import betting
 from sparsity_core.sweep.betting import capital, certain, interval
 from sparsity_core.sweep.decide import follow, whole_model
 from sparsity_core.sweep.order import Order, order_of, rates_from
-from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.plan import SAMPLERS, plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Metric, load_task
 from tests.test_sweep import tiny_task
@@ -331,16 +331,19 @@ def test_bad_differences_name_the_remedy():
         standing.after([0.0] * 4)
 
 
-def digits_plan(question):
+def digits_plan(question, engine="reference"):
     task = load_task("digits-lenet")
     structures = ["unstructured", "out-channel"]
     levels = [0.5, 0.8, 0.95]
-    return task, plan_sweep(task, structures=structures, sparsities=levels, question=question)
+    options = {"structures": structures, "sparsities": levels, "engine": engine}
+    return task, plan_sweep(task, **options, question=question)
 
 
-@pytest.mark.parametrize("threshold", [0.01, 0.05])
-def test_early_rows_agree_with_full_ones(threshold):
-    task, plan = digits_plan(Question(threshold))
+@pytest.mark.parametrize(
+    ("threshold", "engine"), [(0.01, "reference"), (0.05, "bitwise"), (0.05, "exact")]
+)
+def test_early_rows_agree_with_full_ones(threshold, engine):
+    task, plan = digits_plan(Question(threshold), engine)
     _, full = digits_plan(None)
     exact = {row.point_id: row for row in full.run(task, full.points())}
     early = {row.point_id: row for row in plan.run(task, plan.points())}
@@ -368,6 +371,20 @@ def test_early_rows_agree_with_full_ones(threshold):
             assert row.loss_rise_low is row.loss_rise_high is None
             assert f"{row.samples} of {truth.samples} samples" in row.message
     assert stopped > len(early) / 4
+
+
+@pytest.mark.parametrize("engine", [name for name in SAMPLERS if name != "reference"])
+@pytest.mark.parametrize("model", ["digits-mobilenet", "digits-vit", "digits-resnet"])
+def test_fast_samplers_see_what_the_whole_model_sees(model, engine):
+    task = load_task(model)
+    options = {"sparsities": [0.6, 0.9], "question": Question(width=0)}
+    whole, fast = (plan_sweep(task, **options, engine=e) for e in ("reference", engine))
+    expected = {(r.layer, r.sparsity): r for r in whole.run(task, whole.points())}
+    for row in fast.run(task, fast.points()):
+        other = expected[row.layer, row.sparsity]
+        assert (row.status, row.samples) == ("ok", len(task.validation))
+        assert (row.drop, row.value) == (other.drop, other.value)
+        assert row.loss == pytest.approx(other.loss, abs=1e-6)
 
 
 def test_a_width_is_reached():
@@ -441,12 +458,17 @@ def test_a_point_that_breaks_halfway_ends_there():
     plan = plan_sweep(task, layers=["0"], sparsities=[0.5, 0.6], question=Question(width=0.01))
     broken = plan.points()[0].id
 
-    def sampler(bench, point, masks, samples):
-        if point.id == broken and len(samples) != 64:
-            raise RuntimeError("out of luck")
-        return whole_model(bench, point, masks, samples)
+    def sampling(bench):
+        whole = whole_model(bench)
 
-    found = list(follow(task, plan.setting, plan.points(), plan.question, sampler))
+        def sampler(point, masks, samples):
+            if point.id == broken and len(samples) != 64:
+                raise RuntimeError("out of luck")
+            return whole(point, masks, samples)
+
+        return sampler
+
+    found = list(follow(task, plan.setting, plan.points(), plan.question, sampling))
     rows = {early.point.id: early.row for early in found if early.row}
     assert [row.status for row in rows.values()] == ["failed", "ok"]
     assert "out of luck" in rows[broken].message

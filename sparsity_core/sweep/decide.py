@@ -25,7 +25,8 @@ from sparsity_core.workbench import Workbench, workbench
 ENGINE = "decide"
 
 # How a point's model does on some samples; those of a round are the same object for all points.
-Sampler = Callable[[Workbench, SweepPoint, Masks, Split], Evaluation]
+Sampler = Callable[[SweepPoint, Masks, Split], Evaluation]
+Sampling = Callable[[Workbench], Sampler]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def measure(
     setting: Setting,
     points: Sequence[SweepPoint],
     question: Question,
-    sampler: Sampler | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[Result]:
     """A row for each point when its question is settled, so not in the order of `points`.
 
@@ -51,7 +52,7 @@ def measure(
     `value`, `drop` and losses are estimates as long as not all samples were seen. Whatever goes
     wrong with a point is its row's status.
     """
-    for early in follow(task, setting, points, question, sampler):
+    for early in follow(task, setting, points, question, sampling):
         if early.row is not None:
             yield early.row
 
@@ -61,10 +62,11 @@ def follow(
     setting: Setting,
     points: Sequence[SweepPoint],
     question: Question,
-    sampler: Sampler | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[Early]:
     """Every open point after every round: what `measure` waits for, as it comes about."""
-    trials = _Trials(workbench(task, setting), question, sampler or whole_model)
+    bench = workbench(task, setting)
+    trials = _Trials(bench, question, (sampling or whole_model)(bench))
     seconds = dict.fromkeys((point.id for point in points), 0.0)
     open_points = list(points)
     for where in rounds(setting.samples):
@@ -81,21 +83,20 @@ def follow(
         open_points = still_open
 
 
-def whole_model(
-    bench: Workbench,
-    point: SweepPoint,  # noqa: ARG001 - for samplers that run only what is behind its layer
-    masks: Masks,
-    samples: Split,
-) -> Evaluation:
+def whole_model(bench: Workbench) -> Sampler:
     """The sampler that runs the whole model."""
-    with masked(bench.model, masks) as model:
-        return evaluate(
-            model,
-            samples,
-            loss=bench.task.loss,
-            metric=bench.task.metric,
-            device=bench.setting.device,
-        )
+
+    def sample(_point: SweepPoint, masks: Masks, samples: Split) -> Evaluation:
+        with masked(bench.model, masks) as model:
+            return evaluate(
+                model,
+                samples,
+                loss=bench.task.loss,
+                metric=bench.task.metric,
+                device=bench.setting.device,
+            )
+
+    return sample
 
 
 class _Trials:
@@ -125,7 +126,7 @@ class _Trials:
             self.seen[point.id] = []
             self.standings[point.id] = Standing(self.question, self.order)
         samples = self._samples(where)
-        pruned = self.sampler(self.bench, point, self.masks[point.id], samples)
+        pruned = self.sampler(point, self.masks[point.id], samples)
         self.seen[point.id].append(pruned)
         dense = self.bench.dense.values[self.order.samples[where]]
         standing = self.standings[point.id].after(_bounded(dense) - _bounded(pruned.values))
