@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.papers.lth import claims_of
+from benchmarks.papers.verdict import Claim
 from sparsity_core.allocations import Global, Manual
 from sparsity_core.probe import Probe
 from sparsity_core.prune import prune
@@ -101,3 +103,26 @@ def test_snip_before_training_beats_chance(task):
             values.append(evaluate(model, task.test).value)
         found[type(scorer)] = statistics.mean(values)
     assert found[Snip] > found[Random] + 0.02
+
+
+def test_a_verdict_by_eye():
+    hit = Claim("error", "1.6", [1.5, 1.9], high=1.8, unit=" %")
+    assert hit.cells() == ["error", "1.6", "1.7 +- 0.283 % (2)", "<= 1.8 %", "hit"]
+    assert replace(hit, found=[1.9]).cells()[2:] == ["1.9 % (1)", "<= 1.8 %", "MISS"]
+    assert replace(hit, found=[]).verdict == "not run"
+    assert replace(hit, low=1.75).verdict == "MISS"
+
+
+def test_the_lottery_table_pairs_seeds(lottery):
+    dense = lottery["ticket", 0]
+    rows = [
+        replace(dense, seed=seed, early_value=0.97 + seed / 100, early_stop=1000) for seed in (0, 1)
+    ]
+    rows += [replace(row, round=7, early_value=0.985, early_stop=600) for row in rows[:1]]
+    claims = {claim.what: claim for claim in claims_of(rows)}
+    assert claims["dense accuracy at early stop"].found == pytest.approx([97, 98])
+    # Seed 1 has no ticket yet: it counts in no difference.
+    assert claims["21 %: accuracy at early stop - dense"].found == pytest.approx([1.5])
+    assert claims["21 %: early stop / dense's"].found == pytest.approx([0.6])
+    assert claims["21 %: early stop / dense's"].verdict == "hit"
+    assert claims["3.6 %: accuracy at early stop - dense"].verdict == "not run"

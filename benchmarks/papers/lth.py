@@ -8,7 +8,9 @@ of the last layer a round. The paper trains for 50,000 steps, looks every 100, a
 """
 
 import argparse
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -162,12 +164,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50_000, help="of each training; paper 50,000")
     parser.add_argument("--every", type=int, default=100, help="steps between looks; paper 100")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--save", type=Path, help="write plan and rows there, as JSON")
     parser.add_argument("--only-stored", action="store_true", help="print what is there already")
     chosen = parser.parse_args()
     task = load_task("mnist-lenet-300-100")
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
     plan = plan_of(task, seeds, chosen.steps, chosen.every, chosen.rounds)
     rows = rows_of(plan, task, chosen.folder, chosen.only_stored)
+    if chosen.save:
+        found = {"plan": plan.to_dict(), "rows": [asdict(row) for row in rows]}
+        chosen.save.write_text(json.dumps(found, indent=1) + "\n")
     for row in rows:
         assert row.sparsity is not None
         print(

@@ -77,7 +77,10 @@ class TicketPlan(Planned):
         return [list(group) for _, group in groupby(points, lambda point: point.seed)]
 
     def run(self, task: Task, points: Sequence[TicketPoint]) -> Iterator[TicketResult]:
-        """A row for each point, in order; a point's own trouble is its row's status."""
+        """A row for each point, in order; a point's own trouble is its row's status.
+
+        Trainings save themselves in `checkpoints` beside the default store.
+        """
         return rows_of(points, lambda point: measure(task, self, point), self.unmeasured)
 
     def unmeasured(self, point: TicketPoint, status: str, message: str) -> TicketResult:
