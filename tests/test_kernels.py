@@ -1,6 +1,7 @@
 """Every kernel against the dense product in float64; what packing promises; files; errors."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -210,3 +211,30 @@ def test_a_file_with_a_lying_index_is_refused(tmp_path):
     save(packed, tmp_path / "x")
     with pytest.raises(SparsityError, match="holds no packed weight"):
         load(tmp_path / "x")
+
+
+OURS = [kind for kind in MATRIX if "threads" in KERNELS.options_of(kind)]
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("batch", [1, 7, 70])
+def test_threads_agree(kind, batch):
+    weight, mask = weight_and_mask(kind, (64, 96))
+    bias, x = torch.randn(64), torch.randn(batch, 96)
+    one, three = (KERNELS.make(kind, threads=n).pack(weight, mask, bias) for n in (1, 3))
+    assert torch.equal(one(x), three(x))
+
+
+def test_one_packed_weight_serves_several_callers_at_once():
+    with ThreadPoolExecutor(4) as callers:
+        for kind in OURS:
+            packed = KERNELS.make(kind).pack(*weight_and_mask(kind, (64, 96)))
+            inputs = [torch.randn(n, 96) for n in (1, 40, 1, 64) * 8]
+            found = list(callers.map(packed, inputs))
+            for x, y in zip(inputs, found, strict=True):
+                assert torch.equal(y, packed(x))
+
+
+def test_no_thread_is_an_error():
+    with pytest.raises(SparsityError, match="1 thread or more"):
+        KERNELS.make("permute", threads=0)
