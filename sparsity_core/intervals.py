@@ -1,6 +1,7 @@
 """95 % intervals: how far a measured number may be from the truth, given its samples."""
 
 import math
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -43,8 +44,14 @@ def paired_difference(before: Tensor, after: Tensor) -> Interval:
         return Interval(mean, max(centre - half, -1.0), min(centre + half, 1.0))
     if samples < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(stats.t.ppf(0.975, samples - 1) * difference.std() / math.sqrt(samples))
+    half = float(_student(samples - 1) * difference.std() / math.sqrt(samples))
     return Interval(mean, mean - half, mean + half)
+
+
+@cache
+def _student(freedom: int) -> float:
+    """Student's 97.5 % quantile; kept, since finding it takes 0.5 ms, longer than a small layer."""
+    return float(stats.t.ppf(0.975, freedom))
 
 
 def _is_binary(values: Tensor) -> bool:
