@@ -51,12 +51,14 @@ def test_a_large_sparse_layer_is_packed_and_quicker():
     assert "1 of 1 masked layers run packed" in sparse.note
 
 
-def test_what_is_not_quicker_stays_dense():
-    model = nn.Sequential(nn.Linear(4, 3))
-    sparse = sparsify(model, {"0.weight": torch.ones(3, 4, dtype=torch.bool)}, sample=torch.randn(1, 4))
+def test_what_no_kernel_takes_stays_dense():
+    model, x = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), torch.randn(1, 4, 9, 9)
+    masks = masks_of(model, 0.5)
+    sparse = sparsify(model, masks, sample=x)
+    assert [choice.kernel for choice in sparse.layers] == [DENSE]
+    assert "all masked layers stay dense" in sparse.note
     assert sparse.sparse.p50 <= sparse.dense.p50
-    if sparse.layers[0].kernel == DENSE:
-        assert "all masked layers stay dense" in sparse.note
+    assert torch.equal(sparse(x), masked(model, masks)(x))
 
 
 def test_a_request_is_obeyed_or_fails():
