@@ -356,14 +356,14 @@ def test_a_scorer_that_workers_do_not_have_is_refused_in_one_line(tmp_path, log,
 
 
 def test_what_a_model_started_cannot_hold_up_its_dead_worker(tmp_path, log, monkeypatch):
-    child = "subprocess.Popen(['sleep', '30'], close_fds=False)"
+    child = "subprocess.Popen(['sleep', '120'], close_fds=False)"
     plan = made_elsewhere(
         tmp_path, monkeypatch, f"def make():\n    {child}\n    return tests.count_executions.task()"
     )
     monkeypatch.setenv("DEADLY_ZEROS", "14")
     workers = WorkerProcesses()
     job = submit(plan, Store(tmp_path), workers)
-    assert job.wait(25)
+    assert job.wait(90)  # less than the child lives
     workers.close()
     assert (job.view.done, job.view.failed) == (12, 1)
 
