@@ -64,7 +64,10 @@ def follow(
     question: Question,
     sampling: Sampling | None = None,
 ) -> Iterator[Early]:
-    """Every open point after every round: what `measure` waits for, as it comes about."""
+    """Every open point after every round: what `measure` waits for, as it comes about.
+
+    Holds the masks of all open points: a byte for each weight and sparsity.
+    """
     bench = workbench(task, setting)
     trials = _Trials(bench, question, (sampling or whole_model)(bench))
     seconds = dict.fromkeys((point.id for point in points), 0.0)
