@@ -13,7 +13,7 @@ import sys
 
 import pandas as pd
 
-from sparsity_core.kernels.bench import KernelPlan, KernelRow, break_even, measure
+from sparsity_core.kernels.bench import DENSE, KernelPlan, KernelRow, break_even, measure
 from sparsity_core.kernels.peaks import cpu_label, kernel_versions, peaks
 
 MANY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -82,7 +82,7 @@ def _print_table(lines: list[KernelRow]) -> None:
 
 
 def _print_break_even(found: list[KernelRow]) -> None:
-    crossings = break_even(found)
+    crossings = break_even(row for row in found if row.kernel not in DENSE)
     batches = sorted({batch for _, batch, _ in crossings})
     print("\nsparsity from which a kernel beats the best float32 dense, by batch")
     print(f"{'kernel':17}" + "".join(f"{batch:>8}" for batch in batches))

@@ -23,7 +23,7 @@ from sparsity_core.weights import Masks, mask_, prunable
 
 MODELS = {
     "cifar10-resnet20": (3, 32, 32),
-    "cifar10-resnet18 (untrained)": (3, 32, 32),
+    "cifar10-resnet18-untrained": (3, 32, 32),
     "digits-mobilenet": (1, 8, 8),
     "mnist-lenet-300-100": (1, 28, 28),
     "digits-vit": (1, 8, 8),
@@ -34,6 +34,7 @@ def main() -> None:
     """Print one line a model and batch, and which layers pay."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batches", default="1,64")
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well: slow start")
     parser.add_argument("--layers", action="store_true", help="every layer's choice")
@@ -42,9 +43,9 @@ def main() -> None:
     print(
         f"{'model':30}{'batch':>6}{'dense':>9}{'compiled':>10}{'sparse':>9}{'x':>6}  packed layers"
     )
-    for name, shape in MODELS.items():
+    for name in asked.models.split(","):
         for batch in map(int, asked.batches.split(",")):
-            measure(name, shape, batch, asked)
+            measure(name, MODELS[name], batch, asked)
 
 
 def measure(name: str, shape: tuple[int, ...], batch: int, asked: argparse.Namespace) -> None:
@@ -59,7 +60,7 @@ def measure(name: str, shape: tuple[int, ...], batch: int, asked: argparse.Names
         if asked.compile:
             compiled = torch.compile(model)
             calls["compiled"] = [lambda: compiled(x)]
-        times = {key: found.p50 * 1e3 for key, found in interleaved(calls, 30).items()}
+        times = {key: found.p50 * 1e3 for key, found in interleaved(calls, 15).items()}
     packed = [layer for layer in sparse.layers if layer.kernel != DENSE]
     best = min(times["dense"], times.get("compiled", times["dense"]))
     compiled_text = f"{times['compiled']:10.3f}" if "compiled" in times else f"{'-':>10}"

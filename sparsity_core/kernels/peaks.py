@@ -36,7 +36,7 @@ class Peaks:
 @cache
 def peaks() -> Peaks:
     """Measured once a process, in under five seconds: the best of several runs, one thread."""
-    sizes = [*(cache_bytes(level) for level in (1, 2, 3)), 1 << 29]
+    sizes = [*(cache_bytes(level) for level in (1, 2, 3)), 1 << 28]
     with on_threads(1):
         rates = [(size, _best(_read_rate, size // 2)) for size in sizes]
         return Peaks(_best(_multiply_add_rate, 200_000), tuple(rates))
@@ -90,12 +90,15 @@ def _best(rate, size: int) -> float:  # type: ignore[no-untyped-def]
 
 
 def _read_rate(size: int) -> float:
-    data = _memory(size)
-    result = torch.zeros(16)
-    times = max(1, (1 << 24) // size)
-    start = time.perf_counter()
-    _read(data.data_ptr(), size, times, result.data_ptr())
-    return size * times / (time.perf_counter() - start)
+    """The better of one stream and of eight at once, which memory serves up to 3 times as fast."""
+    start, times, result = _memory(size).data_ptr(), max(1, (1 << 24) // size), torch.zeros(16)
+    rates = []
+    for distance, step in ((64, 512), (size // 8, 64)):
+        lanes = tuple(start + i * distance for i in range(8))
+        before = time.perf_counter()
+        _read(lanes, size // 8 * (step // 64), step, times, result.data_ptr())
+        rates.append(size * times / (time.perf_counter() - before))
+    return max(rates)
 
 
 @cache
@@ -112,17 +115,15 @@ def _multiply_add_rate(times: int) -> float:
 
 
 @compiled
-def _read(data, size, times, result):  # type: ignore[no-untyped-def]
-    lanes = (0, 64, 128, 192)
+def _read(lanes, length, step, times, result):  # type: ignore[no-untyped-def]
     total = zeros(lanes)
     for _ in range(times):
-        for at in range(data, data + size - 255, 256):
-            prefetch(at + 2048)
-            prefetch(at + 2112)
-            prefetch(at + 2176)
-            prefetch(at + 2240)
-            total = add(load(move(lanes, at)), total)
-    store(result, add(add(total[0], total[1]), add(total[2], total[3])))
+        for at in range(0, length, step):
+            here = move(lanes, at)
+            prefetch(move(here, 1024))
+            total = add(load(here), total)
+    for i in range(8):
+        store(result, add(total[i], load(result)))
 
 
 @compiled

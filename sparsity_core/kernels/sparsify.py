@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError, unknown
-from sparsity_core.kernels.choice import DENSE, LayerChoice, choose, pack_layer, why_dense
+from sparsity_core.kernels.choice import CLEAR, DENSE, LayerChoice, choose, pack_layer, why_dense
 from sparsity_core.kernels.kernel import KERNELS, Packed
 from sparsity_core.kernels.timing import Times, interleaved, on_threads
 from sparsity_core.weights import mask_
 
-_REPEATS = 15
+_REPEATS = 9
 
 
 class SparseLayer(nn.Module):
@@ -92,7 +92,7 @@ def sparsify(
                 sparse = _with(sparse, path, SparseLayer(packed))
         calls = {"dense": [lambda: dense(sample)], "sparse": [lambda: sparse(sample)]}
         times = interleaved(calls, _REPEATS)
-    if kernels == "auto" and times["sparse"].p50 >= times["dense"].p50:
+    if kernels == "auto" and times["sparse"].p50 * CLEAR > times["dense"].p50:
         sizes = {name: p.numel() * p.element_size() for name, p in dense.named_parameters()}
         kept = [dataclasses.replace(c, kernel=DENSE, bytes=sizes[c.name]) for c in choices]
         return SparseModel(dense, tuple(kept), times["dense"], times["dense"])
