@@ -12,7 +12,9 @@ from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.engine import ways
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.margin import CLOSE, Margins
+from sparsity_core.sweep.onednn import Convolution, Linear
 from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.rerun import Rerun
 from sparsity_core.task import Metric, load_task
 from sparsity_core.workbench import workbench
 from tests.test_fast_sweep import SAMPLES, TROUBLE, plain, rows, task_of, troubled
@@ -184,3 +186,40 @@ def test_fused_programs_do_what_the_model_does():
     assert calls.count("Convolution") == 4
     assert not {"BatchNorm2d", "ReLU6", "SiLU", "Dropout", "MaxPool2d"} & set(calls)
     assert len(fused.steps) < len(program.steps) - 6
+
+
+def test_a_layer_whose_whole_outputs_go_does_not_run_again(monkeypatch):
+    torch.manual_seed(0)
+    task = task_of(Chains(), torch.randn(40, 2, 9, 9))
+    bench = workbench(task, plan_sweep(task).setting)
+    sample = task.validation.inputs[:3]
+    fused = Rerun(bench, fuse(capture(bench.model, sample), sample))
+    ran = []
+    for kind, module in ((Convolution, "conv"), (Linear, "linear")):
+        call = kind.__call__
+
+        def counted(this, *x, call=call, module=module):
+            ran.append(getattr(this, module))
+            return call(this, *x)
+
+        monkeypatch.setattr(kind, "__call__", counted)
+    again = {}
+    for name, layer in fused.layers.items():
+        numbers = torch.arange(layer.shape[0])
+        outputs_left = [numbers % k != 0 for k in (2, 3, 4)]
+        variants = [
+            {name: left.view(-1, *[1] * (len(layer.shape) - 1)).expand(layer.shape)}
+            | dict.fromkeys(layer.biases, left)
+            for left in outputs_left
+        ]
+        outputs = fused.outputs(name, variants)
+        outputs(0)
+        ran.clear()
+        for place in (1, 2):
+            (found,) = outputs(place)
+            own = fused.own(variants[place], 0)
+            torch.testing.assert_close(found, own, rtol=1e-5, atol=1e-6)
+        module = name.removesuffix(".weight")
+        again[module] = bench.model.get_submodule(module) in ran
+    # What is one step with a sum runs again.
+    assert {name for name, ran_again in again.items() if ran_again} == {"depth", "point2"}

@@ -143,9 +143,10 @@ class Ways:
         if self.bench.task.metric != ACCURACY:
             return f"{self.bench.task.metric.name} may change with rounding"
         try:
-            assert self.bench.dense
-        except SparsityError as error:  # oneDNN's ReLU makes a number of NaN
-            return str(error)
+            _ = self.bench.dense  # where it is not finite: oneDNN's ReLU makes a number of NaN
+            _ = self._fused
+        except (SparsityError, RuntimeError) as error:
+            return str(error).splitlines()[0]
         return ""
 
     @cached_property

@@ -82,7 +82,8 @@ class _Fusing:
         weights: frozenset[str] = frozenset().union(*(step.weights for step in chain))
         self.made |= dict.fromkeys(step.name for step in chain)
         last = chain[-1].name
-        self.made[last] = Step(last, call, args, weights=weights, adapted=call.adapted)
+        fused = Step(last, call, args, weights=weights, adapted=call.adapted)
+        self.made[last] = replace(fused, blanked=call.blanked) if len(args) == 1 else fused
 
     def _next(self, step: Step) -> Step | None:
         """The only step that reads another's value, if it is still to be had."""

@@ -31,6 +31,8 @@ class Activation:
         """By torch, in place where it can."""
         if self.name == "gelu":
             return F.gelu(x, approximate=self.algorithm)
+        if self.name == "hardtanh":
+            return x.clamp_(*self.scalars)
         return {"none": _same, "relu": torch.relu_, "swish": F.silu}[self.name](x)
 
 
@@ -61,6 +63,12 @@ class Convolution:
         other = other.contiguous(memory_format=torch.channels_last)
         then = ("add", 1.0, None if act.name == "none" else act.name, (), None)
         return _convolve.binary(x, other, self.packed, self.bias, *self.geometry, *then)
+
+    def blanked(self, dense: Tensor) -> Tensor:
+        """The output without `other`, from the dense one: where all weights are zero, the bias."""
+        bias = torch.zeros(dense.shape[1]) if self.bias is None else self.bias.clone()
+        alive = self.conv.weight.flatten(1).any(1).view(-1, 1, 1)
+        return torch.where(alive, dense, self.act(bias).view(-1, 1, 1))
 
     @contextmanager
     def adapted(self) -> Iterator[None]:
@@ -96,6 +104,12 @@ class Linear:
         bias = None if self.linear.bias is None else self.linear.bias.detach()
         how = (self.act.name, self.act.scalars, self.act.algorithm)
         return _mkldnn._linear_pointwise(x, self.packed, bias, *how)
+
+    def blanked(self, dense: Tensor) -> Tensor:
+        """The output from the dense one: where all weights are zero, the bias."""
+        weight, own = self.linear.weight, self.linear.bias
+        bias = torch.zeros(len(weight)) if own is None else own.detach().clone()
+        return torch.where(weight.any(1), dense, self.act(bias))
 
     @contextmanager
     def adapted(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,8 @@ class Step:
     overwrites: frozenset[str] = frozenset()  # values that `call` would change: it gets copies
     # Opened after its weights were changed, for as long as they are: for calls that pack them.
     adapted: Callable[[], AbstractContextManager[None]] = nullcontext
+    # Makes its value out of the dense one when whole outputs of its weight are zero.
+    blanked: Callable[[Any], Any] | None = None
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
@@ -109,8 +111,20 @@ def suffix_of(program: Program, weights: Iterable[str]) -> Suffix:
         if step.weights & changed or reached.intersection(step.reads):
             steps.append(step)
             reached.add(step.name)
-    needs = {name for step in steps for name in step.reads} | {program.output}
-    return Suffix(tuple(steps), frozenset(needs - reached), program.output)
+    return _suffix(steps, program.output)
+
+
+def from_own_output(suffix: Suffix, own: Step) -> tuple[Suffix, str]:
+    """The suffix with `own` only blanking its dense value; and the name that this needs to have."""
+    assert own.blanked
+    dense = f"{own.name}, dense"
+    blank = replace(own, call=own.blanked, args=(Read(dense),), kwargs={}, overwrites=frozenset())
+    return _suffix([blank if s is own else s for s in suffix.steps], suffix.output), dense
+
+
+def _suffix(steps: Sequence[Step], output: str) -> Suffix:
+    needs = {name for step in steps for name in step.reads} | {output}
+    return Suffix(tuple(steps), frozenset(needs - {step.name for step in steps}), output)
 
 
 class Course:

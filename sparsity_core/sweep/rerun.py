@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from sparsity_core.sweep.program import Program, Suffix, Values, suffix_of
-from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, step_bytes
+from sparsity_core.sweep.program import (
+    Program,
+    Step,
+    Suffix,
+    Values,
+    from_own_output,
+    suffix_of,
+)
+from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, value_bytes
 from sparsity_core.weights import Masks, Prunable, prunable
 from sparsity_core.workbench import Workbench
 
@@ -39,14 +47,16 @@ class Rerun:
         self.route = route_of(program, self.suffixes)
         self.batches = bench.samples.inputs.split(BATCH)
         self.sample = self.batches[0][:CHECKED]
-        self.batch_bytes = len(self.batches[0]) * bytes_per_sample(self.route, self.sample)
+        sizes = value_bytes(program, self.sample)
+        blanked = [sizes[step.name] for step in program.steps if step.blanked]
+        each = bytes_per_sample(self.route, self.sample) + max(blanked, default=0)
+        self.batch_bytes = len(self.batches[0]) * each
         fitting = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
         self.walks = [Walk(self.route, inputs) for inputs in self.batches[:fitting]]
         self.pieces = dict.fromkeys(self.suffixes, BATCH)
         if cut:
-            sizes = step_bytes(program, self.sample)
             for name, suffix in self.suffixes.items():
-                most = max(sizes[step.name] for step in suffix.steps)
+                most = max(sum(sizes[n] for n in (*s.reads, s.name)) for s in suffix.steps)
                 self.pieces[name] = _power_of_two(CACHE // max(most, 1))
 
     @property
@@ -67,39 +77,71 @@ class Rerun:
         """
         if layer not in self.suffixes:
             return "no step of the program uses the layer"
-        suffix, dense = self.suffixes[layer], Walk(self.route, self.sample).to(layer)
-        third = BATCH if self.pieces[layer] == BATCH else -(-CHECKED // 3)
-        with self._masked(suffix, self._every_second(self.layers[layer])):
-            found = _in_pieces(suffix, dense, len(self.sample), third)
-            expected = self.model(self.sample)
+        suffix, masks = self.suffixes[layer], self._every_second(self.layers[layer])
+        piece = BATCH if self.pieces[layer] == BATCH else -(-CHECKED // 3)
+        try:
+            dense = Walk(self.route, self.sample).to(layer)
+            with self._masked(suffix, masks):
+                found = _in_pieces(suffix, dense, len(self.sample), piece)
+                expected = self.model(self.sample)
+        except Exception as error:  # noqa: BLE001 - what the model can, its program may not
+            return f"the captured program raises {error!r}"
         alike = isinstance(found, Tensor) and found.shape == expected.shape
         return (expected, found) if alike else "the captured program gives other shapes"
 
     def outputs(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
         """For each of the variants, by its place, the model's outputs for all batches in order."""
-        suffix, size = self.suffixes[layer], self.pieces[layer]
+        suffix, own = self._suffix(layer, variants)
+        size = self.pieces[layer]
         passing: list[list[Tensor]] = []
+
+        def start(walk: Walk) -> Values:
+            dense = walk.to(layer)
+            return dense | {name: step.run(dense) for name, step in own.items()}
 
         @torch.no_grad()
         def pass_by() -> None:
             made: list[list[Tensor]] = [[] for _ in variants]
             for inputs in self.batches[len(self.walks) :]:
-                dense = Walk(self.route, inputs).to(layer)
+                dense = start(Walk(self.route, inputs))
                 for outputs, masks in zip(made, variants, strict=True):
                     with self._masked(suffix, masks):
                         outputs.append(_in_pieces(suffix, dense, len(inputs), size))
             passing.extend(made)
 
+        @cache
+        @torch.no_grad()
+        def kept() -> list[tuple[Values, int]]:
+            return [(start(walk), len(walk.inputs)) for walk in self.walks]
+
         @torch.no_grad()
         def of(variant: int) -> list[Tensor]:
             if not passing:
                 pass_by()
-            kept = [(walk.to(layer), len(walk.inputs)) for walk in self.walks]
+            given = kept()
             with self._masked(suffix, variants[variant]):
-                made = [_in_pieces(suffix, dense, samples, size) for dense, samples in kept]
+                made = [_in_pieces(suffix, dense, samples, size) for dense, samples in given]
             return made + passing[variant]
 
         return of
+
+    @torch.no_grad()
+    def _suffix(self, layer: str, variants: Sequence[Masks]) -> tuple[Suffix, dict[str, Step]]:
+        """What runs again; and steps whose dense values it starts from, by the names of these.
+
+        When only whole outputs go, the layer need not run again: its dense output is blanked.
+        """
+        suffix = self.suffixes[layer]
+        users = [s for s in suffix.steps if not s.weights.isdisjoint(variants[0])]
+        by_outputs = all(_whole_outputs(masks[layer]) for masks in variants)
+        if len(users) != 1 or not users[0].blanked or not by_outputs:
+            return suffix, {}
+        blanking, name = from_own_output(suffix, users[0])
+        dense = Walk(self.route, self.sample).to(layer)
+        own = {name: users[0].run(dense)}
+        with self._masked(suffix, variants[-1]):
+            alike = torch.allclose(blanking(dense | own), suffix(dense), rtol=1e-4, atol=1e-4)
+        return (blanking, {name: users[0]}) if alike else (suffix, {})
 
     @torch.no_grad()
     def own(self, masks: Masks, batch: int) -> Tensor:
@@ -154,6 +196,11 @@ def _in_pieces(suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor
         return {name: tree_map_only(Tensor, cut, dense[name]) for name in suffix.needs}
 
     return torch.cat([suffix(piece(start)) for start in range(0, samples, size)])
+
+
+def _whole_outputs(mask: Tensor) -> bool:
+    rows = mask.flatten(1)
+    return torch.equal(rows.any(1), rows.all(1))
 
 
 def _power_of_two(samples: int) -> int:

@@ -99,21 +99,18 @@ def bytes_per_sample(route: Route, inputs: Tensor) -> int:
 
 
 @torch.no_grad()
-def step_bytes(program: Program, inputs: Tensor) -> dict[str, int]:
-    """What each step reads and makes, besides constants, for each sample.
+def value_bytes(program: Program, inputs: Tensor) -> dict[str, int]:
+    """The size of each value, for each sample; 0 for what depends on no input.
 
     Measured by running a few inputs (N, ...).
     """
     values: Values = {INPUT: inputs}
-    sizes = {}
-    constant: set[str] = set()
+    sizes = {INPUT: inputs.nbytes // len(inputs)}
     for step in program.steps:
         values[step.name] = step.run(values)
-        if constant.issuperset(step.reads):
-            constant.add(step.name)
-        varying = [values[name] for name in {*step.reads, step.name} - constant]
-        tensors = [t for t in tree_leaves(varying) if isinstance(t, Tensor)]
-        sizes[step.name] = sum(t.nbytes for t in tensors) // len(inputs)
+        tensors = [t for t in tree_leaves(values[step.name]) if isinstance(t, Tensor)]
+        varies = any(sizes[name] for name in step.reads)
+        sizes[step.name] = varies * sum(t.nbytes for t in tensors) // len(inputs)
     return sizes
 
 
