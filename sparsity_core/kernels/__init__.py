@@ -16,6 +16,7 @@ from sparsity_core.kernels.tiled import Blocks, Tiled
 from sparsity_core.kernels.dense_convolution import (
     DenseConvolution,
     DenseConvolutionChannelsLast,
+    DenseConvolutionOneDnn,
 )
 from sparsity_core.kernels.convolution import SparseConvolution
 from sparsity_core.kernels.file import load, save
@@ -36,6 +37,7 @@ __all__ = [
     "DenseBf16",
     "DenseConvolution",
     "DenseConvolutionChannelsLast",
+    "DenseConvolutionOneDnn",
     "DenseOneDnn",
     "DenseTransposed",
     "Ell",
