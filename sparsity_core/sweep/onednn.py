@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_LAST = torch.channels_last
 _mkldnn = torch.ops.mkldnn
 _convolve = _mkldnn._convolution_pointwise
 
@@ -55,20 +56,25 @@ class Convolution:
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """The output, channels last."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=_LAST)
         act = self.act
         if other is None:
             how = (act.name, act.scalars, act.algorithm)
             return _convolve(x, self.packed, self.bias, *self.geometry, *how)
-        other = other.contiguous(memory_format=torch.channels_last)
+        other = other.contiguous(memory_format=_LAST)
         then = ("add", 1.0, None if act.name == "none" else act.name, (), None)
         return _convolve.binary(x, other, self.packed, self.bias, *self.geometry, *then)
 
     def blanked(self, dense: Tensor) -> Tensor:
         """The output without `other`, from the dense one: where all weights are zero, the bias."""
         bias = torch.zeros(dense.shape[1]) if self.bias is None else self.bias.clone()
-        alive = self.conv.weight.flatten(1).any(1).view(-1, 1, 1)
-        return torch.where(alive, dense, self.act(bias).view(-1, 1, 1))
+        alive = self.conv.weight.flatten(1).any(1).float()
+        # One whole image each: numbers of one channel alone are too few for a vector.
+        factor, constant = (
+            t.view(1, -1, 1, 1).expand(1, *dense.shape[1:]).contiguous(memory_format=_LAST)
+            for t in (alive, self.act(bias))
+        )
+        return torch.addcmul(constant, dense, factor)
 
     @contextmanager
     def adapted(self) -> Iterator[None]:
@@ -86,7 +92,7 @@ class Convolution:
         if self.scale is not None and self.shift is not None:
             weight = (weight * self.scale.view(-1, 1, 1, 1)).float()
             bias = (self.shift if bias is None else self.shift + bias * self.scale).float()
-        weight = weight.contiguous(memory_format=torch.channels_last)
+        weight = weight.contiguous(memory_format=_LAST)
         return _mkldnn._reorder_convolution_weight(weight, *self.geometry, None), bias
 
 
