@@ -72,7 +72,7 @@ class Convolution:
         # One whole image each: numbers of one channel alone are too few for a vector.
         factor, constant = (
             t.view(1, -1, 1, 1).expand(1, *dense.shape[1:]).contiguous(memory_format=_LAST)
-            for t in (alive, self.act(bias))
+            for t in (alive, self.act(bias) * (1 - alive))
         )
         return torch.addcmul(constant, dense, factor)
 
