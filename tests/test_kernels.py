@@ -1,5 +1,7 @@
 """Every kernel against the dense product in float64; what packing promises; files; errors."""
 
+import contextlib
+import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -238,3 +240,15 @@ def test_one_packed_weight_serves_several_callers_at_once():
 def test_no_thread_is_an_error():
     with pytest.raises(SparsityError, match="1 thread or more"):
         KERNELS.make("permute", threads=0)
+
+
+@pytest.mark.parametrize("kind", MATRIX)
+def test_a_damaged_file_is_refused_or_packed_anew(kind, tmp_path):
+    packed = runnable(kind).pack(*weight_and_mask(kind, (64, 96)))
+    for name, part in packed.parts.items():
+        flat = part.flatten()
+        for damaged in (flat[:-1], flat[:0], torch.cat([flat, flat]), ~flat.view(torch.uint8)):
+            parts = dict(packed.parts) | {name: damaged.clone()}
+            save(dataclasses.replace(packed, parts=parts), tmp_path / "x")
+            with contextlib.suppress(SparsityError):  # and nothing else
+                assert load(tmp_path / "x")(torch.randn(3, 96)).shape == (3, 64)

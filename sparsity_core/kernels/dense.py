@@ -44,7 +44,7 @@ class DenseTransposed(_Dense):
 
     def decode(self, parts: Parts, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Outputs first again."""
-        weight = parts["weight"].T.reshape(shape)
+        weight = parts["weight"].reshape(shape[1], shape[0]).T.contiguous()
         return weight, not_zero(weight)
 
     def bind(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:  # noqa: ARG002

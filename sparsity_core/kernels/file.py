@@ -11,6 +11,10 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.kernels.kernel import KERNELS, Packed
 
 _PART = "part."
+_BROKEN = (
+    *(OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError),
+    *(OverflowError, MemoryError, AttributeError),
+)
 
 
 def save(packed: Packed, path: str | Path) -> None:
@@ -41,7 +45,7 @@ def load(path: str | Path) -> Packed:
         return kernel.pack(weight.to(torch.float32), mask, tensors.get("bias"))
     except SparsityError:
         raise
-    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError) as error:
+    except _BROKEN as error:
         raise SparsityError(
             f"{path} holds no packed weight ({type(error).__name__}: {error}); save it again"
         ) from error
