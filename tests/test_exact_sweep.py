@@ -9,12 +9,12 @@ from torch import nn
 
 from sparsity_core.sweep import rerun
 from sparsity_core.sweep.capture import capture
-from sparsity_core.sweep.engine import ways
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.margin import CLOSE, Margins
 from sparsity_core.sweep.onednn import Convolution, Linear
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.ways import ways
 from sparsity_core.task import Metric, load_task
 from sparsity_core.workbench import workbench
 from tests.test_fast_sweep import SAMPLES, TROUBLE, plain, rows, task_of, troubled

@@ -60,7 +60,7 @@ class Levels:
         message = "; ".join(filter(None, (self.layer.note, note)))
         return replace(
             unmeasured(self.bench.setting, point, engine, status, message),
-            achieved_sparsity=sparsity_of((self.weight != 0) & mask),
+            achieved_sparsity=sparsity_of((self.weight != 0) & mask.to(self.weight.device)),
             removed=removed_weights(self.weight, mask),
             **asdict(compare(self.bench.dense, pruned)),
         )

@@ -12,10 +12,11 @@ from sparsity_core.scorers import SCORERS, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
-from sparsity_core.sweep.engine import BITWISE, EXACT, measure_bitwise, measure_exact
+from sparsity_core.sweep.engine import measure_bitwise, measure_exact
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.ways import BITWISE, EXACT
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
 

@@ -4,9 +4,9 @@ import copy
 from dataclasses import replace
 
 from sparsity_core.data import Split
-from sparsity_core.sweep.engine import Way, evaluated, ways
 from sparsity_core.sweep.point import SweepPoint
 from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.ways import Way, evaluated, ways
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench

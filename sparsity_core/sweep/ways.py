@@ -1,0 +1,164 @@
+"""The ways in which a layer can be measured: the fast one first, the sure one last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+
+import torch
+from torch import Tensor, nn
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.sweep.capture import capture
+from sparsity_core.sweep.fused import fuse
+from sparsity_core.sweep.margin import Margins
+from sparsity_core.sweep.program import Program, whole
+from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
+from sparsity_core.task import ACCURACY
+from sparsity_core.train import Evaluation, evaluate
+from sparsity_core.weights import Masks
+from sparsity_core.workbench import Workbench
+
+BITWISE, EXACT = "bitwise", "exact"
+
+# Largest difference of a fused program's outputs from the model's, as a share of the largest
+# output: one that is further away does something else.
+_ROUNDING = 1e-4
+_LEARNT = 64  # samples whose rounding is looked at before the first layer
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """How a layer is measured, and what its rows say of that."""
+
+    engine: str
+    rerun: Rerun
+    margins: Margins | None = None  # None = the outputs have the model's bits
+    note: str = ""
+
+
+class Ways:
+    """The ways of measuring the layers of a workbench: the fast one first, the sure one last."""
+
+    def __init__(self, bench: Workbench, engine: str) -> None:
+        self.bench = bench
+        self.engine = engine
+        self._chosen: dict[str, Way] = {}
+
+    def to(self, layer: str) -> Way:
+        """The first way that does what the model does when the layer is masked."""
+        if layer not in self._chosen:
+            self._chosen[layer] = self._choose(layer)
+        for rerun in {way.rerun for way in self._chosen.values()}:
+            if rerun is not self._chosen[layer].rerun:
+                rerun.release()  # one at a time keeps to the budget
+        return self._chosen[layer]
+
+    @property
+    def first(self) -> Rerun:
+        """What is tried first."""
+        if self._program.resists:
+            return self._whole
+        return self._fused if self.engine == EXACT and not self._no_fusing else self._steps
+
+    def _choose(self, layer: str) -> Way:
+        why = self._program.resists
+        if not why and self.engine == EXACT:
+            why = self._no_fusing or self._doubt(self._fused, layer, self.margins)
+            if not why:
+                return Way(EXACT, self._fused, self.margins)
+            if not self._doubt(self._steps, layer):
+                return Way(f"{EXACT}, unfused", self._steps, note=f"not fused: {why}")
+        why = why or self._doubt(self._steps, layer)
+        if not why:
+            return Way(self.engine, self._steps)
+        return Way(f"{self.engine}, whole model", self._whole, note=f"whole model evaluated: {why}")
+
+    def _doubt(self, rerun: Rerun, layer: str, margins: Margins | None = None) -> str:
+        """Why a program is not to be used for a layer; "" when it may be."""
+        trial = rerun.trial(layer)
+        if isinstance(trial, str):
+            return trial
+        expected, found = trial
+        if margins:
+            scale = max(1.0, float(expected.abs().max()))
+            if float((expected - found).abs().max()) <= _ROUNDING * scale:
+                margins.learn(expected, found)
+                return ""
+        elif torch.allclose(expected, found, rtol=0, atol=0, equal_nan=True):
+            return ""
+        return "the captured program gives other outputs than the model"
+
+    @cached_property
+    def margins(self) -> Margins:
+        """What is known of the fused program's rounding."""
+        margins = Margins()
+        inputs = self.bench.samples.inputs[:_LEARNT]
+        with torch.no_grad():
+            margins.learn(self.bench.model(inputs), self._fused.program(inputs))
+        return margins
+
+    @cached_property
+    def _no_fusing(self) -> str:
+        """Why nothing is fused; "" when something is."""
+        if self.bench.setting.device != "cpu" or not torch.backends.mkldnn.is_available():
+            return "needs a CPU with oneDNN"
+        if self.bench.task.metric != ACCURACY:
+            return f"{self.bench.task.metric.name} may change with rounding"
+        try:
+            _ = self.bench.dense  # where it is not finite: oneDNN's ReLU makes a number of NaN
+            _ = self._fused
+        except (SparsityError, RuntimeError) as error:
+            return str(error).splitlines()[0]
+        return ""
+
+    @cached_property
+    def _program(self) -> Program:
+        with torch.no_grad():
+            return capture(self.bench.model, self.bench.samples.inputs[:CHECKED])
+
+    @cached_property
+    def _fused(self) -> Rerun:
+        inputs = self.bench.samples.inputs[:CHECKED]
+        return Rerun(self.bench, fuse(self._program, inputs), cut=True)
+
+    @cached_property
+    def _steps(self) -> Rerun:
+        return Rerun(self.bench, self._program)
+
+    @cached_property
+    def _whole(self) -> Rerun:
+        return Rerun(self.bench, whole(self.bench.model, "resists"))
+
+
+@lru_cache(maxsize=2)
+def ways(bench: Workbench, engine: str) -> Ways:
+    """The ways of a workbench, kept for its next layer."""
+    return Ways(bench, engine)
+
+
+def evaluated(bench: Workbench, way: Way, outputs: Sequence[Tensor], masks: Masks) -> Evaluation:
+    """The outputs for all batches of the workbench under masks, judged as the way asks for."""
+    size = BATCH
+    if way.margins:
+        settled = way.margins.settled(outputs, partial(way.rerun.own, masks))
+        # What is not the same to the bit need not be judged batch by batch.
+        outputs, size = [torch.cat(settled)], len(bench.samples)
+    return evaluate(
+        _Replayed(outputs),
+        bench.samples,
+        loss=bench.task.loss,
+        metric=bench.task.metric,
+        batch_size=size,
+        device=bench.setting.device,
+    )
+
+
+class _Replayed(nn.Module):
+    """Stands for a model whose outputs for the batches to come are known."""
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.outputs = iter(outputs)
+
+    def forward(self, _inputs: Tensor) -> Tensor:
+        return next(self.outputs)
