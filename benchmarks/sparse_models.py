@@ -10,6 +10,7 @@ import argparse
 
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from sample_models.card import load_weights_
 from sample_models.resnet import ResNet
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well: slow start")
+    parser.add_argument("--fold", action="store_true", help="batch norms into convolutions first")
     parser.add_argument("--layers", action="store_true", help="every layer's choice")
     asked = parser.parse_args()
     print(f"{cpu_label()}; 1 thread; {kernel_versions()}; sparsity {asked.sparsity:g}")
@@ -52,6 +54,8 @@ def measure(name: str, shape: tuple[int, ...], batch: int, asked: argparse.Names
     """One line."""
     torch.manual_seed(0)
     model, x = build(name), torch.randn(batch, *shape)
+    if asked.fold:  # dense and sparse alike
+        model = fuse(model)
     masks = magnitude_masks(model, asked.sparsity)
     sparse = sparsify(model, masks, sample=x)
     mask_(model, masks)

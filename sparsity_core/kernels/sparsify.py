@@ -73,7 +73,8 @@ def sparsify(
     `auto` times every kernel that stores float32 on each layer's inputs from `sample` (one batch
     of the size that matters), takes the quickest, and leaves a layer, or the whole model, dense
     where that is quicker. A kernel's name, or a mapping of layer -> name, is obeyed: raises
-    SparsityError where it cannot be. Layers that such a mapping leaves out stay dense.
+    SparsityError where it cannot be. Layers that such a mapping leaves out stay dense. Batch norms
+    are left as they are: `torch.fx.experimental.optimization.fuse` folds them beforehand.
     """
     dense = copy.deepcopy(model).eval().requires_grad_(False)
     mask_(dense, masks)
