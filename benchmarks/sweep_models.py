@@ -1,24 +1,27 @@
 """The models of the sweep benchmark, each as a task of a few samples.
 
-Sample models come with their trained weights. The others have random weights, but their norms and
-their last layer are fitted to the data: an engine that makes doubtful predictions again would find
-most of them doubtful where all classes score alike.
+Sample models come with their trained weights. The others are trained for a minute when they are
+loaded, which no clock counts: an engine that makes doubtful predictions again would find most of
+them doubtful in a network with random weights, where all classes score alike.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sample_models.mobilenet import Separable
 from sample_models.resnet import ResNet
 from sample_models.vit import Layer
 from sparsity_core.data import Split, load_data
+from sparsity_core.recipe import Training
 from sparsity_core.task import Task, load_task
+from sparsity_core.train import train_
 
 _SCORED = 512  # samples of train: magnitude looks at none
+_TRAINED = 2048  # images that the models without weights are trained on
+_BRIEFLY = Training(epochs=3, optimizer="adam", rate=0.002, batch_size=64)
 
 
 class MobileNet32(nn.Module):
@@ -77,8 +80,8 @@ def sample_model(name: str) -> Callable[[int], Task]:
     return load
 
 
-def untrained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
-    """A loader of a model with random weights and so many test images of CIFAR-10."""
+def briefly_trained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
+    """A loader of a model that knows a little of CIFAR-10, with so many of its test images."""
 
     def load(samples: int) -> Task:
         data = load_data("cifar10")
@@ -86,7 +89,7 @@ def untrained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = build()
-        fit_(model, train)
+        train_(model, _some(data.train, _TRAINED), _BRIEFLY)
         return Task(build.__name__, model, train, train, _some(data.test, samples))
 
     return load
@@ -98,26 +101,8 @@ def deep_resnet(blocks: int, samples: int) -> Task:
         torch.manual_seed(0)
         model = ResNet(channels=3, widths=(8, 16, 32), blocks=blocks)
         split = Split(torch.randn(samples, 3, 16, 16), torch.randint(10, (samples,)))
-    fit_(model, split)
+    train_(model, split, _BRIEFLY)
     return Task(f"resnet of {3 * blocks} blocks", model, split, split, split)
-
-
-@torch.no_grad()
-def fit_(model: nn.Module, split: Split) -> None:
-    """Fit batch norms to the samples, and the layer `fc` to their labels by least squares."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # all of what is seen now
-    model.train()(split.inputs)
-    features: list[Tensor] = []
-    seeing = model.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
-    model.eval()(split.inputs)
-    seeing.remove()
-    scores = 10 * F.one_hot(split.targets, model.fc.out_features).float()
-    gram = features[0].T @ features[0]
-    gram += gram.diagonal().mean() * torch.eye(len(gram))  # no weights that blow rounding up
-    model.fc.weight.copy_(torch.linalg.solve(gram, features[0].T @ scores).T)
-    model.fc.bias.zero_()
 
 
 def _some(split: Split, count: int) -> Split:
@@ -130,7 +115,7 @@ CONTESTANTS = {
     "lenet-300-100": Contestant(sample_model("mnist-lenet-300-100"), 10_000, 2_000),
     "lenet5": Contestant(sample_model("mnist-lenet5"), 10_000, 512),
     "digits-mobilenet": Contestant(sample_model("digits-mobilenet"), 360, 360),
-    "mobilenet-32": Contestant(untrained(MobileNet32), 512, 128),
+    "mobilenet-32": Contestant(briefly_trained(MobileNet32), 512, 128),
     "resnet20": Contestant(sample_model("cifar10-resnet20"), 512, 32),
-    "transformer": Contestant(untrained(PatchTransformer), 512, 64),
+    "transformer": Contestant(briefly_trained(PatchTransformer), 512, 64),
 }
