@@ -23,7 +23,7 @@ from sparsity_core.workbench import Workbench
 BATCH = 512  # samples at a time, as train.evaluate has them: other shapes may give other bits
 BUDGET = 2**30  # bytes of dense values that may be kept between layers
 CHECKED = 8  # samples on which a program has to do what the model does before it is used
-CACHE = 2**22  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
+CACHE = 2**23  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
 _SMALLEST = 16  # samples: below, calling the operators takes longer than their work
 
 
