@@ -29,7 +29,8 @@ def main() -> None:
         [
             st.Page(f"../pages/{file}.py", title=title, icon=icon, default=file == "model")
             for file, title, icon in PAGES
-        ]
+        ],
+        expanded=True,
     )
     choose_frame()
     page.run()

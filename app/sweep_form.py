@@ -38,7 +38,8 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         )  # fmt: skip
         control = left.checkbox(
             "Random control", True, key="sweep-random", bind="query-params",
-            help="Random scores as well: what a scorer has to beat.",
+            help="Random scores as well: what a scorer has to beat. In one layer alone they are "
+            "the same as a shuffled mask.",
         )  # fmt: skip
         more = right.multiselect(
             "Other structures", structures(), key="sweep-structures", bind="query-params",
