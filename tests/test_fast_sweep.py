@@ -10,10 +10,11 @@ from torch import nn
 
 from sparsity_core.comparison import masked
 from sparsity_core.data import Split
+from sparsity_core.errors import SparsityError
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.engine import held_bytes
-from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.program import suffix_of
 from sparsity_core.sweep.rerun import BATCH, Rerun
 from sparsity_core.task import Task, load_task
@@ -349,6 +350,21 @@ def test_what_will_be_held_is_known_before_the_run(engine):
     # One value of width 6 a layer, and what comes out of a layer whose outputs are pruned.
     assert held_bytes(task, setting, engine) == 40 * 6 * 4 * (2 if engine == "exact" else 1)
     assert held_bytes(task_of(Whole()), plan_sweep(task_of(Whole())).setting, engine) == 0
+
+
+@pytest.mark.parametrize("engine", ["bitwise", "exact"])
+def test_memory_is_part_of_the_plan_and_changes_no_number_and_no_id(engine):
+    task = counted_task(samples=2 * BATCH)
+    usual = plan_sweep(task, sparsities=[0.5, 0.9], engine=engine)
+    tight = plan_sweep(task, sparsities=[0.5, 0.9], engine=engine, memory=0)
+    assert tight.points() == usual.points()
+    assert "memory" not in usual.to_dict()
+    assert SweepPlan.from_dict(tight.to_dict()) == tight != usual
+    assert held_bytes(task, tight.setting, engine, tight.memory) == 0
+    assert held_bytes(task, usual.setting, engine, usual.memory) > 0
+    assert_same(list(tight.run(task, tight.points())), list(usual.run(task, usual.points())))
+    with pytest.raises(SparsityError, match="memory must be 0 bytes or more"):
+        plan_sweep(task, memory=-1)
 
 
 def test_fast_is_exact():

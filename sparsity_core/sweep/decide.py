@@ -86,8 +86,8 @@ def follow(
         open_points = still_open
 
 
-def whole_model(bench: Workbench) -> Sampler:
-    """The sampler that runs the whole model."""
+def whole_model(bench: Workbench, _memory: int = 0) -> Sampler:
+    """The sampler that runs the whole model, and keeps nothing for the next point."""
 
     def sample(_point: SweepPoint, masks: Masks, samples: Split) -> Evaluation:
         with masked(bench.model, masks) as model:

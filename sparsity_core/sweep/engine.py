@@ -17,43 +17,57 @@ from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
 from sparsity_core.sweep.levels import Levels
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.ways import BITWISE, EXACT, Way, evaluated, ways
 from sparsity_core.task import Task
 from sparsity_core.train import Evaluation
 from sparsity_core.workbench import Workbench, workbench
 
 
-def measure_bitwise(task: Task, setting: Setting, points: Sequence[SweepPoint]) -> Iterator[Result]:
-    """A row for each point, in order; whatever goes wrong with a point is its row's status."""
-    return _measure(task, setting, points, BITWISE)
+def measure_bitwise(
+    task: Task, setting: Setting, points: Sequence[SweepPoint], memory: int = BUDGET
+) -> Iterator[Result]:
+    """A row for each point, in order; whatever goes wrong with a point is its row's status.
+
+    `memory`: bytes of dense values that may be kept between layers; it changes no number.
+    """
+    return _measure(task, setting, points, BITWISE, memory)
 
 
-def measure_exact(task: Task, setting: Setting, points: Sequence[SweepPoint]) -> Iterator[Result]:
-    """A row for each point, in order; whatever goes wrong with a point is its row's status."""
-    return _measure(task, setting, points, EXACT)
+def measure_exact(
+    task: Task, setting: Setting, points: Sequence[SweepPoint], memory: int = BUDGET
+) -> Iterator[Result]:
+    """A row for each point, in order; whatever goes wrong with a point is its row's status.
+
+    `memory`: bytes of dense values that may be kept between layers; it changes no number.
+    """
+    return _measure(task, setting, points, EXACT, memory)
 
 
-def held_bytes(task: Task, setting: Setting, engine: str) -> int:
+def held_bytes(task: Task, setting: Setting, engine: str, memory: int = BUDGET) -> int:
     """The dense values that a sweep will hold between two layers, at most; known before it runs.
 
-    Besides the model, the samples and the working memory of one batch. At most `rerun.BUDGET`.
+    Besides the model, the samples and the working memory of one batch. At most `memory`.
     """
-    return ways(workbench(task, setting), engine).first.held_bytes
+    return ways(workbench(task, setting), engine, memory).first.held_bytes
 
 
 def _measure(
-    task: Task, setting: Setting, points: Sequence[SweepPoint], engine: str
+    task: Task, setting: Setting, points: Sequence[SweepPoint], engine: str, memory: int
 ) -> Iterator[Result]:
     for _, group in groupby(points, lambda p: (p.seed, p.scorer, p.structure, p.layer)):
-        sweep = _LayerSweep(task, setting, list(group), engine)
+        sweep = _LayerSweep(task, setting, list(group), engine, memory)
         yield from rows_of(sweep.points, sweep.row, sweep.unmeasured)
 
 
 class _LayerSweep:
     """Points of one layer that share a scoring."""
 
-    def __init__(self, task: Task, setting: Setting, points: list[SweepPoint], engine: str) -> None:
-        self.task, self.setting, self.points, self.engine = task, setting, points, engine
+    def __init__(
+        self, task: Task, setting: Setting, points: list[SweepPoint], engine: str, memory: int
+    ) -> None:
+        self.task, self.setting, self.points = task, setting, points
+        self.engine, self.memory = engine, memory
         self._known: dict[int, Evaluation] = {}
 
     def row(self, point: SweepPoint) -> Result:
@@ -81,7 +95,7 @@ class _LayerSweep:
 
     @cached_property
     def way(self) -> Way:
-        return ways(self.bench, self.engine).to(self.points[0].layer)
+        return ways(self.bench, self.engine, self.memory).to(self.points[0].layer)
 
     @cached_property
     def _outputs(self) -> Callable[[int], list[Tensor]]:

@@ -14,14 +14,17 @@ from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
 from sparsity_core.sweep.engine import measure_bitwise, measure_exact
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.ways import BITWISE, EXACT
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
+from sparsity_core.workbench import Workbench
 
 T = TypeVar("T")
-Engine = Callable[[Task, Setting, Sequence[SweepPoint]], Iterator[Result]]
+# Task, setting, points, and bytes of memory for dense values between layers.
+Engine = Callable[[Task, Setting, Sequence[SweepPoint], int], Iterator[Result]]
 
 ENGINES: dict[str, Engine] = {
     "reference": reference.measure,
@@ -29,8 +32,8 @@ ENGINES: dict[str, Engine] = {
     EXACT: measure_exact,
 }
 FAST = {"fast": EXACT}  # other names of engines, for whoever plans
-# How an engine does a point on some of the samples: what a question needs.
-SAMPLERS: dict[str, decide.Sampling] = {
+# How an engine does a point on some of the samples, within so much memory: for a question.
+SAMPLERS: dict[str, Callable[[Workbench, int], decide.Sampler]] = {
     "reference": decide.whole_model,
     BITWISE: partial(FromLayer, BITWISE),
     EXACT: partial(FromLayer, EXACT),
@@ -50,6 +53,7 @@ class SweepPlan(Planned):
     seeds: tuple[int, ...] = (0,)
     engine: str = "reference"
     question: Question | None = None  # each point only until this is settled; None = all samples
+    memory: int = BUDGET  # bytes of dense values kept between layers; changes no number, no id
 
     @property
     def title(self) -> str:
@@ -81,9 +85,11 @@ class SweepPlan(Planned):
     def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """A row for each point, by the plan's engine."""
         if self.question:
-            sampling = SAMPLERS[self.engine]
-            return decide.measure(task, self.setting, points, self.question, sampling)
-        return ENGINES[self.engine](task, self.setting, points)
+            sampler = SAMPLERS[self.engine]
+            return decide.measure(
+                task, self.setting, points, self.question, lambda bench: sampler(bench, self.memory)
+            )
+        return ENGINES[self.engine](task, self.setting, points, self.memory)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
         """A row without numbers."""
@@ -102,6 +108,7 @@ class SweepPlan(Planned):
             "seeds": list(self.seeds),
             "engine": self.engine,
             **self._asked(),
+            **({"memory": self.memory} if self.memory != BUDGET else {}),
         }
 
     @classmethod
@@ -116,6 +123,7 @@ class SweepPlan(Planned):
             seeds=tuple(data["seeds"]),
             engine=data["engine"],
             question=Question(**data["question"]) if "question" in data else None,
+            memory=data.get("memory", BUDGET),
         )
 
     def _asked(self) -> dict[str, Any]:
@@ -156,6 +164,7 @@ def plan_sweep(
     seeds: Sequence[int] = (0,),
     engine: str = "reference",
     question: Question | None = None,
+    memory: int = BUDGET,
     **where: Any,
 ) -> SweepPlan:
     """A plan with every name resolved and every number checked; `where` goes to `setting_of`.
@@ -163,7 +172,7 @@ def plan_sweep(
     Layers: parameter or module names, `first`, `last`, or `all`. With a `question` each point stops
     when it is settled; its error rate is that of the whole plan, whatever points it gave. Raises
     SparsityError for an empty selection, an unknown name (with the nearest known one) or a sparsity
-    outside 0..1.
+    outside 0..1, or less than no memory (bytes of dense values that an engine may keep).
     """
     for what, chosen in (
         ("layers", layers),
@@ -177,6 +186,8 @@ def plan_sweep(
     engine = FAST.get(engine, engine)
     if engine not in ENGINES:
         raise unknown("engine", engine, [*ENGINES, *FAST])
+    if memory < 0:
+        raise SparsityError(f"memory must be 0 bytes or more, got {memory}")
     if question is not None and engine not in SAMPLERS:
         raise unknown("engine for early answers", engine, SAMPLERS)
     known = canonical_names(task.model, layers if "all" not in layers else prunable(task.model))
@@ -188,6 +199,7 @@ def plan_sweep(
         sparsities=tuple(sorted({check_sparsity(s) for s in sparsities})),
         seeds=_unique(seeds),
         engine=engine,
+        memory=memory,
     )
     family = len(plan.points())
     return replace(plan, question=replace(question, points=family)) if question else plan

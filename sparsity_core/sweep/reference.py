@@ -16,8 +16,13 @@ from sparsity_core.workbench import Workbench, workbench
 ENGINE = "reference"
 
 
-def measure(task: Task, setting: Setting, points: Sequence[SweepPoint]) -> Iterator[Result]:
-    """A row for each point, in order; whatever goes wrong with a point is its row's status."""
+def measure(
+    task: Task, setting: Setting, points: Sequence[SweepPoint], _memory: int = 0
+) -> Iterator[Result]:
+    """A row for each point, in order; whatever goes wrong with a point is its row's status.
+
+    It keeps nothing between points, however much memory there is.
+    """
     return rows_of(
         points,
         lambda point: _measure_one(workbench(task, setting), point),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sparsity_core.data import Split
 from sparsity_core.sweep.point import SweepPoint
-from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.rerun import BUDGET, Rerun
 from sparsity_core.sweep.ways import Way, evaluated, ways
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import Masks
@@ -19,8 +19,9 @@ class FromLayer:
     same object.
     """
 
-    def __init__(self, engine: str, bench: Workbench) -> None:
+    def __init__(self, engine: str, bench: Workbench, memory: int = BUDGET) -> None:
         self.engine = engine
+        self.memory = memory  # bytes of dense values of a round
         self.bench = bench
         self._part = bench
         self._reruns: dict[Rerun, Rerun] = {}  # of all samples -> of the round's
@@ -36,9 +37,10 @@ class FromLayer:
         return evaluated(self._part, way, outputs, masks)
 
     def _way(self, layer: str) -> Way:
-        way = ways(self.bench, self.engine).to(layer)
+        way = ways(self.bench, self.engine, self.memory).to(layer)
         if way.rerun not in self._reruns:
             # Pieces where the engine takes pieces: where the outputs need not have the same bits.
-            found = Rerun(self._part, way.rerun.program, cut=way.margins is not None)
+            cut = way.margins is not None
+            found = Rerun(self._part, way.rerun.program, self.memory, cut)
             self._reruns[way.rerun] = found
         return replace(way, rerun=self._reruns[way.rerun])

@@ -12,7 +12,7 @@ from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.margin import Margins
 from sparsity_core.sweep.program import Program, whole
-from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
+from sparsity_core.sweep.rerun import BATCH, BUDGET, CHECKED, Rerun
 from sparsity_core.task import ACCURACY
 from sparsity_core.train import Evaluation, evaluate
 from sparsity_core.weights import Masks
@@ -39,9 +39,10 @@ class Way:
 class Ways:
     """The ways of measuring the layers of a workbench: the fast one first, the sure one last."""
 
-    def __init__(self, bench: Workbench, engine: str) -> None:
+    def __init__(self, bench: Workbench, engine: str, memory: int = BUDGET) -> None:
         self.bench = bench
         self.engine = engine
+        self.memory = memory
         self._chosen: dict[str, Way] = {}
 
     def to(self, layer: str) -> Way:
@@ -119,21 +120,21 @@ class Ways:
     @cached_property
     def _fused(self) -> Rerun:
         inputs = self.bench.samples.inputs[:CHECKED]
-        return Rerun(self.bench, fuse(self._program, inputs), cut=True)
+        return Rerun(self.bench, fuse(self._program, inputs), self.memory, cut=True)
 
     @cached_property
     def _steps(self) -> Rerun:
-        return Rerun(self.bench, self._program)
+        return Rerun(self.bench, self._program, self.memory)
 
     @cached_property
     def _whole(self) -> Rerun:
-        return Rerun(self.bench, whole(self.bench.model, "resists"))
+        return Rerun(self.bench, whole(self.bench.model, "resists"), self.memory)
 
 
 @lru_cache(maxsize=2)
-def ways(bench: Workbench, engine: str) -> Ways:
+def ways(bench: Workbench, engine: str, memory: int = BUDGET) -> Ways:
     """The ways of a workbench, kept for its next layer."""
-    return Ways(bench, engine)
+    return Ways(bench, engine, memory)
 
 
 def evaluated(bench: Workbench, way: Way, outputs: Sequence[Tensor], masks: Masks) -> Evaluation:
