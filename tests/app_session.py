@@ -1,13 +1,16 @@
 """The app without a browser: its script run by Streamlit's AppTest, with a store of its own."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import cache
-from sparsity_core.executors import InProcess
+from sparsity_core.executors import Group, InProcess, Stopped
+from sparsity_core.plans import Plan
 
 MAIN = Path(__file__).parent.parent / "app" / "main.py"
 
@@ -25,6 +28,22 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         job.wait(30)
     cache.store.clear()
     cache.queue.clear()
+
+
+class Held(InProcess):
+    """Measures some points and then waits to be stopped: its job is certain to be under way."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__()
+        self.points = points
+
+    def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
+        """The first rows."""
+        rows = super().run(plan, groups, stopped)
+        for _ in range(self.points):
+            yield next(rows)
+        while not stopped():
+            time.sleep(0.01)
 
 
 def open_page(page: str, **link: str) -> AppTest:

@@ -1,14 +1,17 @@
-"""A task for job tests: each measurement leaves a line in a log, and can be made slow or deadly."""
+"""A task for job tests: each measurement leaves a line in a log; it can be slow, held or deadly."""
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from sparsity_core.data import Split
-from sparsity_core.task import Task
+from sparsity_core.task import CatalogEntry, Task
+
+HELD = 600.0  # seconds: no test waits as long
 
 
 class Logged(nn.Module):
@@ -22,10 +25,14 @@ class Logged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) == 37 and (self.fc1.weight == 0).any() | (self.fc2.weight == 0).any():
-            with Path(os.environ["EXECUTIONS"]).open("a") as log:
+            file = Path(os.environ["EXECUTIONS"])
+            begun = len(file.read_text().splitlines()) if file.exists() else 0
+            with file.open("a") as log:
                 log.write(
                     f"{int((self.fc1.weight == 0).sum())} {int((self.fc2.weight == 0).sum())}\n"
                 )
+            if begun >= int(os.environ.get("HELD_AFTER", str(10**9))):
+                time.sleep(HELD)
             time.sleep(float(os.environ.get("SECONDS_A_POINT", "0")))
             if (self.fc1.weight == 0).sum() == int(os.environ.get("DEADLY_ZEROS", "-1")):
                 os.kill(os.getpid(), 9)
@@ -41,3 +48,14 @@ def task() -> Task:
         return Split(inputs, torch.randint(3, (samples,), generator=make))
 
     return Task("tests.count_executions:task", Logged().eval(), split(20), split(37), split(11))
+
+
+CATALOG = {
+    "held": CatalogEntry(
+        "held",
+        "A job on it is certain to be under way after HELD_AFTER points.",
+        lambda _seed: replace(task(), name="held"),
+        lambda: None,
+        lambda: None,
+    )
+}

@@ -221,7 +221,7 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(tmp_path):
         [str(program), "sweep", "tests.count_executions:task", "--workers", "1"],
         cwd=ROOT,
         env=os.environ
-        | {"EXECUTIONS": str(tmp_path / "log"), "SECONDS_A_POINT": "1", "PYTHONPATH": str(ROOT)},
+        | {"EXECUTIONS": str(tmp_path / "log"), "HELD_AFTER": "0", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

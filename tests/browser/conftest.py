@@ -34,15 +34,27 @@ class App:
     process: "subprocess.Popen[bytes]"
 
 
-def start_app(store: Path) -> App:
-    """A server on a free port; returns when it answers."""
+def start_app(store: Path, **environment: str) -> App:
+    """A server on a free port; returns when it answers.
+
+    Besides the usual models it has `held`, see `tests.count_executions`.
+    """
+    package = store / "held-1.dist-info"
+    package.mkdir(exist_ok=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: held\nVersion: 1\n")
+    (package / "entry_points.txt").write_text(
+        "[sparsity_core.models]\nheld = tests.count_executions:CATALOG\n"
+    )
+    paths = [str(store), str(ROOT), os.environ.get("PYTHONPATH", "")]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)],
         cwd=ROOT,
-        env=os.environ | {"SPARSITY_STORE": str(store)},
+        env=os.environ
+        | {"SPARSITY_STORE": str(store), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
