@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.errors import SparsityError
 
 # Only argparse is imported here: torch takes seconds, and --help should not.
@@ -13,6 +14,7 @@ _EXAMPLES = """examples:
   sparsity models
   sparsity sweep digits-lenet --scorers magnitude,taylor --structures unstructured,2:4
   sparsity curve digits-mlp --sparsities .5,.9,.95 --finetune-epochs 3 --seeds 0,1,2 --random
+  sparsity tickets digits-mlp --rounds 6 --seeds 0,1,2 --controls reinitialised,random
   sparsity runs
 """
 
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_curve(commands)
+    _add_store(add_tickets(commands))
     _add_lists(commands)
     _add_runs(commands)
     return parser

@@ -35,9 +35,9 @@ def sweep(chosen: argparse.Namespace) -> int:
     task = load_task(chosen.model)
     plan = plan_sweep(
         task,
-        layers=_names(chosen.layers),
-        scorers=_names(chosen.scorers),
-        structures=_names(chosen.structures),
+        layers=names(chosen.layers),
+        scorers=names(chosen.scorers),
+        structures=names(chosen.structures),
         **_shared(chosen),
     )
     return execute(plan, task, chosen)
@@ -53,7 +53,7 @@ def curve(chosen: argparse.Namespace) -> int:
         structure=STRUCTURES.make(chosen.structure),
         allocation=ALLOCATIONS.make(chosen.allocation),
         schedule=SCHEDULES.make(chosen.schedule, **rounds),
-        skip=tuple(_names(chosen.skip)),
+        skip=tuple(names(chosen.skip)),
         repair=repairs_from(chosen.repair),
     )
     if chosen.curves:
@@ -115,13 +115,15 @@ def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
     return 1 if any(row.status in ("failed", "nan") for row in rows) else 0
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """The parts of a list with commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
+def numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
+    """The same as numbers; raises SparsityError naming `what` for a part that is none."""
     found = []
-    for part in _names(text):
+    for part in names(text):
         try:
             found.append(kind(part))
         except ValueError as error:
@@ -131,8 +133,8 @@ def _numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
 
 def _shared(chosen: argparse.Namespace) -> dict[str, Any]:
     return {
-        "sparsities": _numbers(chosen.sparsities, "sparsities", float),
-        "seeds": _numbers(chosen.seeds, "seeds", int),
+        "sparsities": numbers(chosen.sparsities, "sparsities", float),
+        "seeds": numbers(chosen.seeds, "seeds", int),
         "split": chosen.split,
         "samples": chosen.samples,
         "score_samples": chosen.score_samples,

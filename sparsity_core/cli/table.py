@@ -11,6 +11,13 @@ _COLUMNS = {
     "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
 }
 
+_DROPS = "drop from dense in points, with a paired 95 % interval"
+_NUMBERS = {
+    "sweep": _DROPS,
+    "curve": _DROPS,
+    "tickets": "weights left, at the end of training and at the early stop",
+}
+
 
 def print_rows(kind: str, rows: Sequence[Any]) -> None:
     """One line a point under a heading that says what the numbers are, then the messages."""
@@ -20,8 +27,7 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     first = rows[0]
     samples = next((row.samples for row in rows if row.samples is not None), 0)
     print(
-        f"{first.model}: {first.metric} on {samples} samples of {first.split}; "
-        "drop from dense in points, with a paired 95 % interval\n"
+        f"{first.model}: {first.metric} on {samples} samples of {first.split}; {_NUMBERS[kind]}\n"
     )
     print(pd.DataFrame([_line(kind, row) for row in rows]).to_string(index=False), end="\n\n")
     reasons = Counter((row.status, row.message) for row in rows if row.message)
@@ -29,7 +35,24 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
         print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
 
 
+def _training(row: Any) -> dict[str, str]:
+    """A line of a ticket experiment: what is left, and two accuracies."""
+    shares = {"left": None if row.sparsity is None else 1 - row.sparsity, row.metric: row.value}
+    shares |= {"at early stop": row.early_value, "barrier": row.barrier}
+    return {
+        "arm": row.arm,
+        "rewind": str(row.rewind),
+        "round": str(row.round),
+        "seed": str(row.seed),
+        **{name: "" if share is None else f"{share:.2%}" for name, share in shares.items()},
+        "early stop": "" if row.early_stop is None else str(row.early_stop),
+        "status": row.status,
+    }
+
+
 def _line(kind: str, row: Any) -> dict[str, str]:
+    if kind == "tickets":
+        return _training(row)
     names = {name.replace("_", " "): str(getattr(row, name)) for name in _COLUMNS[kind]}
     achieved = row.achieved_sparsity
     line = names | {

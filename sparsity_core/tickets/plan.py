@@ -16,7 +16,7 @@ from sparsity_core.status import rows_of
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.fresh import fresh_model
-from sparsity_core.tickets.row import MEASURED, TicketResult
+from sparsity_core.tickets.row import MEASURED, TEXTS, TicketResult
 from sparsity_core.tickets.rule import Rule
 from sparsity_core.tickets.trial import measure
 
@@ -93,8 +93,6 @@ class TicketPlan(Planned):
             seed=point.seed,
             steps=self.steps,
             metric=self.setting.metric,
-            line="",
-            history="",
             split=self.setting.split,
             status=status,
             message=message,
@@ -103,6 +101,7 @@ class TicketPlan(Planned):
             versions=versions(),
             point_id=point.id,
             **dict.fromkeys(MEASURED),
+            **dict.fromkeys(TEXTS, ""),
         )
 
     @property

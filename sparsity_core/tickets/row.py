@@ -25,6 +25,10 @@ class TicketResult:
     barrier_recalibrated: float | None  # the same with batch norm measured anew along the line
     line: str  # of other-order: the metric along that line, as JSON
     history: str  # JSON: step, train_loss, loss, value (of validation), one entry a look
+    calibration_error: float | None  # ECE at the end, of 15 bins
+    class_values: str  # accuracy of each class at the end, as JSON
+    reliability: str  # at the end, as JSON: samples, mean confidence, accuracy of each bin
+    predictions: str  # at the end; `behaviour.unpacked` reads it
     samples: int | None
     split: str
     status: str
@@ -37,5 +41,7 @@ class TicketResult:
 
 MEASURED = (
     *("sparsity", "value", "early_value", "early_stop", "loss"),
-    *("validation_loss", "train_loss", "barrier", "barrier_recalibrated", "samples"),
+    *("validation_loss", "train_loss", "barrier", "barrier_recalibrated"),
+    *("calibration_error", "samples"),
 )
+TEXTS = ("line", "history", "class_values", "reliability", "predictions")  # empty = not measured

@@ -22,10 +22,11 @@ from sparsity_core.setting import draw_batches, evaluation_samples
 from sparsity_core.structures import Unstructured
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
+from sparsity_core.tickets.behaviour import behaviour_of
 from sparsity_core.tickets.connectivity import line_between
 from sparsity_core.tickets.corrupt import corrupted
 from sparsity_core.tickets.fresh import fresh_model
-from sparsity_core.tickets.row import MEASURED, TicketResult
+from sparsity_core.tickets.row import MEASURED, TEXTS, TicketResult
 from sparsity_core.tickets.rule import shuffled
 from sparsity_core.tickets.watched import State, Watched, train_watched_
 from sparsity_core.train import Evaluation, evaluate
@@ -162,6 +163,7 @@ def _row(
     look = partial(evaluate, split=samples, loss=task.loss, metric=task.metric, device=plan.device)
     connected = _connected(task, plan, point, course, look) if point.arm == "other-order" else {}
     last = look(course.model)
+    behaves = behaviour_of(course.model, samples, plan.device)
     ended = course.state()
     course.model.load_state_dict(seen.best)
     early = look(course.model)
@@ -178,6 +180,7 @@ def _row(
         validation_loss=min(seen.losses),
         train_loss=seen.train_losses[-1],
         **connected,
+        **behaves,
         history=json.dumps(
             {
                 "step": seen.steps,
@@ -240,4 +243,4 @@ def _rounded(values: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else round(value, _DIGITS) for value in values]
 
 
-_FOUND = (*MEASURED, "line", "history", "status", "message")
+_FOUND = (*MEASURED, *TEXTS, "status", "message")
