@@ -16,7 +16,7 @@ from sparsity_core.status import rows_of
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.fresh import fresh_model
-from sparsity_core.tickets.row import MEASURED, TEXTS, TicketResult
+from sparsity_core.tickets.row import UNMEASURED, TicketResult
 from sparsity_core.tickets.rule import Rule
 from sparsity_core.tickets.trial import measure
 
@@ -100,8 +100,7 @@ class TicketPlan(Planned):
             device=device_label(self.device),
             versions=versions(),
             point_id=point.id,
-            **dict.fromkeys(MEASURED),
-            **dict.fromkeys(TEXTS, ""),
+            **UNMEASURED,
         )
 
     @property

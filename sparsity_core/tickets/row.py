@@ -1,6 +1,7 @@
 """One training of a ticket experiment as a row."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,4 @@ MEASURED = (
     *("calibration_error", "samples"),
 )
 TEXTS = ("line", "history", "class_values", "reliability", "predictions")  # empty = not measured
+UNMEASURED: dict[str, Any] = dict.fromkeys(MEASURED, None) | dict.fromkeys(TEXTS, "")
