@@ -1,0 +1,1 @@
+"""What comes from outside: checkpoints, models, data and results that nobody here has seen."""
