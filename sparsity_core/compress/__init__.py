@@ -1,0 +1,1 @@
+"""Making a pruned model really smaller, and writing it down smaller."""
