@@ -139,6 +139,12 @@ class Course:
         self.mask_(self.masks)
 
     def _one_step_(self) -> float:
+        value = self._measure_()
+        self._learn_()
+        return value
+
+    def _measure_(self) -> float:
+        """Take the next batch: its mean loss, and dense gradients in the parameters."""
         indices = self._next_indices()
         rate = rate_at(self.training, self.step, self.steps)
         for group in self._optimizer.param_groups:
@@ -158,6 +164,10 @@ class Course:
             )
         self._optimizer.zero_grad()
         mean.backward()
+        return value
+
+    def _learn_(self) -> None:
+        """The optimizer's step, with what gradients the parameters hold."""
         # Zero weight, zero gradient, zero momentum: the step leaves zero, so this is all that
         # masking takes.
         for parameter, bits in self._kept_bits:
@@ -166,7 +176,6 @@ class Course:
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self._optimizer.step()
-        return value
 
     def _outputs(self, inputs: Tensor) -> Tensor:
         if self.training.precision == "float32":

@@ -1,0 +1,70 @@
+"""Which weights go and which come: exact counts, stable ties, no loop over weights.
+
+Masks may have any shape; `among` is True where there is a choice. Among equals the first in memory
+stay alive: they are the last to be dropped and the first to be grown.
+"""
+
+import torch
+from torch import Tensor
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.selection import keep_best
+
+
+def highest(scores: Tensor, among: Tensor, count: int) -> Tensor:
+    """True for the `count` highest scores among the candidates."""
+    _check(among, count)
+    values = scores[among]
+    chosen = torch.zeros_like(among)
+    chosen[among] = keep_best(values, len(values) - count)
+    return chosen
+
+
+def lowest(scores: Tensor, among: Tensor, count: int) -> Tensor:
+    """True for the `count` lowest scores among the candidates."""
+    _check(among, count)
+    values = scores[among]
+    chosen = torch.zeros_like(among)
+    chosen[among] = ~keep_best(values, count)
+    return chosen
+
+
+def without_smallest(mask: Tensor, weight: Tensor, share: float) -> tuple[Tensor, int]:
+    """The mask without floor(share x live) of the smallest weights, and how many those are."""
+    count = int(share * int(mask.sum()))
+    return mask & ~lowest(weight.abs(), mask, count), count
+
+
+def drawn(among: Tensor, count: int, make: torch.Generator) -> Tensor:
+    """True for `count` candidates drawn without replacement."""
+    _check(among, count)
+    chosen = torch.zeros_like(among)
+    places = among.reshape(-1).nonzero().squeeze(1)
+    order = torch.randperm(len(places), generator=make)[:count].to(among.device)
+    chosen.view(-1)[places[order]] = True
+    return chosen
+
+
+def highest_in_rows(scores: Tensor, among: Tensor, counts: Tensor) -> Tensor:
+    """True for the `counts[i]` highest scores among the candidates of row i, or all there are.
+
+    scores, among: (rows, columns); counts: (rows,).
+    """
+    ranked = (
+        scores.masked_fill(~among, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    )
+    places = torch.arange(scores.shape[1], device=scores.device)
+    chosen = torch.zeros_like(among).scatter_(1, ranked, places < counts[:, None])
+    return chosen & among
+
+
+def drawn_in_rows(shape: tuple[int, int], counts: Tensor, make: torch.Generator) -> Tensor:
+    """True for `counts[i]` places of row i, drawn without replacement."""
+    order = torch.rand(shape, generator=make, dtype=torch.float64)
+    return highest_in_rows(order, torch.ones(shape, dtype=torch.bool), counts)
+
+
+def _check(among: Tensor, count: int) -> None:
+    there = int(among.sum())
+    if not 0 <= count <= there:
+        raise SparsityError(f"asked for {count} of {there} weights; ask for 0 to {there}")

@@ -1,0 +1,343 @@
+"""Trainings under every rule: counts, optimizer state, and going on bit for bit."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sparsity_core.allocations import ERK, Uniform
+from sparsity_core.data import Split
+from sparsity_core.dynamic import RULES, Clock, Evolution, RigL, Static, TopKast
+from sparsity_core.dynamic.average import follow_
+from sparsity_core.dynamic.budgets import budgets_of
+from sparsity_core.dynamic.course import MovingCourse, Products
+from sparsity_core.dynamic.forward import ForwardRule
+from sparsity_core.dynamic.history import History
+from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.recipe import Training
+from sparsity_core.weights import sparsity_of
+
+# 8 batches an epoch, 48 steps.
+TRAINING = Training(epochs=6, rate=0.05, weight_decay=1e-3, batch_size=8)
+
+
+def rule_of(kind, **options):
+    """The rule, moving every fourth step."""
+    if "every" in RULES.options_of(kind):
+        options = {"every": 4} | options
+    return RULES.make(kind, **options)
+
+
+def split_of(count=64):
+    make = torch.Generator().manual_seed(5)
+    inputs = torch.randn(count, 8, generator=make)
+    return Split(inputs, inputs[:, :3].argmax(1), "some train")
+
+
+def model_of():
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Linear(8, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.2), nn.Linear(12, 4)
+    )
+
+
+def course_of(rule, model=None, sparsity=None, training=TRAINING, seed=0, **options):
+    model = model or model_of()
+    sparsity = rule.fixed_sparsity or 0.5 if sparsity is None else sparsity
+    kept = budgets_of(model, rule, Uniform(), sparsity).kept
+    return MovingCourse(model, split_of(), training, rule, kept, seed=seed, **options)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def living(course):
+    return sum(int(mask.sum()) for mask in course.live.values())
+
+
+# By hand
+
+
+def half_square(outputs, targets):
+    return (outputs[:, 0] - targets).square() / 2
+
+
+def test_an_update_of_rigl_by_hand():
+    # Loss (w.x)^2 / 2, x = (1, 2, 3), w = (1, 1, 0) with the third masked, rate 0.1, no momentum.
+    # Step 1: output 3, gradient 3x = (3, 6, 9), w = (0.7, 0.4, 0). Step 2 is an update: output
+    # 1.5, dense gradient (1.5, 3, 4.5); 0.4 dies, the third is born at 0, and no step is made.
+    # Step 3: output 0.7, w = (0.63, 0, -0.21).
+    model = nn.Linear(3, 1, bias=False)
+    model.weight.data = torch.tensor([[1.0, 1.0, 0.0]])
+    split = Split(torch.tensor([[1.0, 2.0, 3.0]]), torch.zeros(1))
+    training = Training(4, rate=0.1, momentum=0.0, batch_size=1, rate_schedule="constant")
+    rule = RigL(every=1, until=0.5, drop=1.0)  # half of two live at step 1 of 2
+    course = MovingCourse(model, split, training, rule, {"weight": 2}, loss=half_square)
+    course.live = {"weight": torch.tensor([[True, True, False]])}
+    model.weight.data = torch.tensor([[1.0, 1.0, 0.0]])
+    course.mask_(course.live)
+    course.advance_(1)
+    assert model.weight[0].tolist() == pytest.approx([0.7, 0.4, 0.0])
+    course.advance_(2)
+    assert model.weight[0].tolist() == pytest.approx([0.7, 0.0, 0.0])
+    assert course.live["weight"].tolist() == [[True, False, True]]
+    course.advance_(3)
+    assert model.weight[0].tolist() == pytest.approx([0.63, 0.0, -0.21])
+
+
+def test_newborn_weights_of_set_have_values_but_no_momentum():
+    course = course_of(Evolution(every=4))
+    course.advance_(4)
+    before = copy.deepcopy(course.live)
+    course._update_(course.clock)
+    for name, parameter in course.layers.items():
+        born = course.live[name] & ~before[name]
+        assert born.any()
+        assert (parameter[born] != 0).all()
+        assert parameter[born].abs().max() < 1
+        assert (course._optimizer.state[parameter]["momentum_buffer"][born] == 0).all()
+
+
+def test_products_of_a_training():
+    course = course_of(
+        Static(), sparsity=0.75, products=Products({"0.weight": 2, "4.weight": 1}, 7)
+    )
+    live, dense = 7 + 2 * 24 + 12, 7 + 2 * 96 + 48
+    assert course.dense_macs == dense
+    course.advance_(3)
+    assert course.spent == 3 * 8 * 3 * live
+    rigl = course_of(RigL(every=3, until=1.0), sparsity=0.75)
+    rigl.advance_(4)
+    assert rigl.spent == 8 * (3 * 3 * 36 + 2 * 36 + 144)
+
+
+def test_products_of_rigl_are_the_papers(vectors_dynamic):
+    # The paper counts a period of dT steps and one update; here an update is one of dT.
+    found = vectors_dynamic["rigl_train_flops"]
+    rule, period = RigL(every=100, until=1.0), 101
+    f_s, f_d = found["f_S"], found["f_D"]
+    ordinary = rule.training_macs(f_s, f_d, Clock(1, 1000, 10))
+    update = rule.training_macs(f_s, f_d, Clock(100, 1000, 10))
+    assert (100 * ordinary + update) / period == pytest.approx(found["per_sample"])
+    assert ordinary == pytest.approx(found["static"])
+    momentum = RULES.make("sparse-momentum")
+    assert momentum.training_macs(f_s, f_d, Clock(1, 9, 3)) == pytest.approx(found["snfs"])
+
+
+@pytest.fixture(scope="module")
+def vectors_dynamic():
+    return json.loads((Path(__file__).parent / "vectors_dynamic.json").read_text())
+
+
+def test_history_by_eye():
+    first, second = torch.tensor([True, True, False]), torch.tensor([True, False, True])
+    history = History({"w": first})
+    history.note_({"w": first}, {"w": second}, {"w": 1})
+    history.note_({"w": second}, {"w": first}, {})
+    assert history.take_() == {"born": 1, "died": 2, "returned": 1}
+    assert history.take_() == {"born": 0, "died": 0, "returned": 0}
+    assert history.explored == 1.0
+    assert history.ablated == {"w": 1}
+
+
+# Every rule
+
+
+@pytest.mark.parametrize("kind", RULES.kinds())
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_counts_are_exact_and_what_is_dead_is_nothing(kind, optimizer):
+    rule = rule_of(kind)
+    training = Training(6, optimizer, rate=0.01, weight_decay=1e-3, batch_size=8)
+    course = course_of(rule, training=training)
+    losses = course.advance_()
+    assert len(losses) == 48
+    assert all(torch.isfinite(p).all() for p in course.model.parameters())
+    budget = sum(course.kept.values())
+    course.refresh_()
+    if kind == "dense":
+        assert living(course) == 144
+    elif kind == "srigl":
+        assert budget - 16 < living(course) <= budget
+    elif not rule.learns_sparsity:
+        assert living(course) == budget
+    if not isinstance(rule, ForwardRule):
+        for name, parameter in course.layers.items():
+            dead = ~course.live[name]
+            assert (parameter[dead] == 0).all()
+            for key, value in course._optimizer.state[parameter].items():
+                assert key == "step" or (value[dead] == 0).all()
+    with course.as_used():
+        for name, parameter in course.layers.items():
+            assert (parameter[~course.live[name]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", RULES.kinds())
+@pytest.mark.parametrize("stop", [0, 4, 13, 36])
+def test_going_on_elsewhere_is_as_if_never_stopped(kind, stop):
+    whole = course_of(rule_of(kind), seed=3)
+    whole.advance_()
+    part = course_of(rule_of(kind), seed=3)
+    part.advance_(stop)
+    file = io.BytesIO()
+    torch.save(part.save(), file)
+    part.advance_(stop + 5)  # what is saved does not change with it
+    file.seek(0)
+    other = course_of(rule_of(kind), seed=3)
+    other.resume_(torch.load(file, weights_only=True))
+    other.advance_()
+    assert same(whole.state(), other.state())
+    for course in (whole, other):
+        course.refresh_()
+    assert same(whole.live, other.live)
+    assert same(whole.history.ever, other.history.ever)
+    assert (whole.spent, whole.history.counts) == (other.spent, other.history.counts)
+
+
+@pytest.mark.parametrize("kind", [k for k in RULES if RULES.make(k).fixed_sparsity is None])
+@pytest.mark.parametrize("sparsity", [0.0, 1.0])
+def test_budgets_of_all_and_of_nothing(kind, sparsity):
+    course = course_of(rule_of(kind), sparsity=sparsity)
+    course.advance_()
+    if not course.rule.learns_sparsity and kind != "dense":
+        assert living(course) == round(144 * (1 - sparsity))
+
+
+@pytest.mark.parametrize("kind", RULES.kinds())
+def test_layers_of_one_neuron(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 1), nn.Linear(1, 1), nn.Linear(1, 4))
+    rule = rule_of(kind)
+    course = course_of(rule, model)
+    course.advance_()
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    if kind in ("srigl-n:m", "sr-ste"):
+        reasons = budgets_of(model, rule, Uniform(), 0.5).dense
+        assert reasons["1.weight"] == "needs a multiple of 4 inputs, got 1"
+
+
+class Tied(nn.Module):
+    """One matrix, used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(8, 8)
+        self.two = nn.Linear(8, 8)
+        self.two.weight = self.one.weight
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.out(F.relu(self.two(F.relu(self.one(x)))))
+
+
+@pytest.mark.parametrize("kind", RULES.kinds())
+def test_tied_weights_have_one_mask(kind):
+    torch.manual_seed(0)
+    model = Tied()
+    course = course_of(rule_of(kind), model)
+    course.advance_()
+    course.refresh_()
+    assert list(course.live) == ["one.weight", "out.weight"]
+    assert model.one.weight is model.two.weight
+    with course.as_used():
+        assert (model.two.weight[~course.live["one.weight"]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [k for k in RULES if RULES.make(k).needs_gradients])
+def test_a_gradient_that_is_nan_is_refused(kind):
+    model = model_of()
+    course = course_of(rule_of(kind), model)
+    course.advance_(4)
+    model[0].weight.register_hook(lambda gradient: gradient * torch.nan)
+    before = copy.deepcopy(course.live)
+    with pytest.raises(NonFiniteError, match=r"0.weight: .* gradients are NaN"):
+        course.advance_(5)
+    assert same(before, course.live)
+
+
+def test_growth_sees_the_gradient_of_dead_weights():
+    torch.manual_seed(0)
+    course = course_of(RigL(every=4), nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 4)))
+    course.advance_(4)
+    model = copy.deepcopy(course.model)
+    seen = []
+
+    class Spy(RigL):
+        def update(self, state):
+            seen.append(state)
+            return super().update(state)
+
+    course.rule = Spy(every=4)
+    indices = course._next_indices()
+    course.advance_(5)
+    split = split_of()
+    F.cross_entropy(model(split.inputs[indices]), split.targets[indices]).backward()
+    gradient = seen[0].gradients["0.weight"]
+    assert torch.allclose(gradient, model[0].weight.grad, atol=1e-6)
+    assert (gradient[~seen[0].masks["0.weight"]] != 0).any()
+
+
+def test_top_kast_leaves_the_others_where_they_are():
+    course = course_of(TopKast(every=4, reserve=0.5), sparsity=0.75)
+    course.advance_(5)
+    before, trained = course.state(), copy.deepcopy(course.trained)
+    course.advance_(8)
+    for name, parameter in course.layers.items():
+        still = ~trained[name]
+        assert int(still.sum()) == round(parameter.numel() * 0.625)
+        assert torch.equal(parameter[still], before[name][still])
+        assert (parameter[still] != 0).any()
+        assert (parameter[trained[name]] != before[name][trained[name]]).all()
+
+
+def test_learned_thresholds_are_trained_and_decay():
+    course = course_of(RULES.make("str", initial=-1.0))
+    course.advance_(1)
+    values = [value.item() for value in course.learned.values()]
+    assert all(value != -1.0 for value in values)
+    course.advance_()
+    course.refresh_()
+    assert 0 < living(course) < 144
+
+
+# Budgets, followers
+
+
+def test_budgets_are_those_of_the_vectors(vectors_dynamic):
+    model = nn.Sequential(nn.Linear(784, 300), nn.Linear(300, 100), nn.Linear(100, 10))
+    for density, found in vectors_dynamic["erk_lenet_300_100"]["by_density"].items():
+        kept = budgets_of(model, Static(), ERK(), 1 - float(density)).kept
+        assert list(kept.values()) == pytest.approx(found["nnz"], abs=1)  # one of rounding
+        assert sum(kept.values()) == round(266_200 * float(density))
+
+
+def test_skipped_layers_are_outside_of_the_budget():
+    found = budgets_of(model_of(), Static(), Uniform(), 0.75, skip=["last"])
+    assert found.kept == {"0.weight": 24}
+    assert found.dense == {"4.weight": "skipped"}
+    with pytest.raises(SparsityError, match="no layer is left"):
+        budgets_of(model_of(), Static(), Uniform(), 0.5, skip=["first", "last"])
+    with pytest.raises(SparsityError, match=r"sparsity 0.5 and no other"):
+        budgets_of(model_of(), RULES.make("sr-ste"), Uniform(), 0.9)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.9])
+def test_followers_have_the_masks(keep):
+    course = course_of(RigL(every=4))
+    follower = copy.deepcopy(course.model)
+    course.advance_(4)
+    for until in (9, 17):
+        course.advance_(until)
+        follow_(follower, course.model, course.live, keep)
+        for name, value in follower.named_parameters():
+            if name in course.live:
+                zero = sparsity_of(value != 0)
+                assert zero >= sparsity_of(course.live[name])
+                assert (value[~course.live[name]] == 0).all()
+    if keep == 0:
+        assert same(follower.state_dict(), course.state())
