@@ -133,8 +133,8 @@ def draw_weights(task: Task) -> None:
 
 def draw_first_result(name: str, shipped: Mapping[str, Any]) -> None:
     """A finished sweep that ships with the project, so that the first screen has an answer."""
-    rows = [row_from_dict("sweep", row) for row in shipped["rows"]]
-    table = frame_of(rows)  # type: ignore[arg-type]
+    rows: list[Any] = [row_from_dict("sweep", row) for row in shipped["rows"]]
+    table = frame_of(rows)
     ways = list(dict.fromkeys(table["way"]))
     way = st.pills("Scorer · structure", ways, default=ways[0], key="first way") or ways[0]
     shown = table[table["way"] == way]

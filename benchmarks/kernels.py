@@ -10,11 +10,15 @@ thread. All kernels of a line are timed in one process, interleaved in random or
 import argparse
 import dataclasses
 import sys
+from itertools import product
 
 import pandas as pd
 
-from sparsity_core.kernels.bench import DENSE, KernelPlan, KernelRow, break_even, measure
+from sparsity_core.kernels.bench import Race, measure
+from sparsity_core.kernels.break_even import break_even
 from sparsity_core.kernels.peaks import cpu_label, kernel_versions, peaks
+from sparsity_core.kernels.row import KernelRow
+from sparsity_core.kernels.workload import MATRIX_RIVALS, random_workload
 
 MANY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -33,24 +37,22 @@ def main() -> None:
     asked = parser.parse_args()
     rows, cols = map(int, asked.shape.split("x"))
     sparsities = tuple(float(s) for s in asked.sparsities.split(",") if s)
-    plan = KernelPlan(
-        shapes=((rows, cols),),
-        sparsities=sparsities or (MANY if asked.break_even else (0.9,)),
-        batches=tuple(map(int, asked.batches.split(","))),
-        caches=tuple(asked.caches.split(",") if asked.caches else ["hot", "cold"])[
-            : 1 if asked.break_even else 2
-        ],
-        threads=asked.threads,
-        repeats=asked.repeats,
+    caches = asked.caches.split(",") if asked.caches else ["hot", "cold"]
+    settings = product(
+        sparsities or (MANY if asked.break_even else (0.9,)),
+        map(int, asked.batches.split(",")),
+        caches[: 1 if asked.break_even else 2],
     )
+    work = random_workload(rows, cols)
     _print_machine(asked.threads)
     found: list[KernelRow] = []
-    for point in plan.points():
-        lines = measure(point)
+    for sparsity, batch, cache in settings:
+        race = Race(sparsity, batch, cache, threads=asked.threads, repeats=asked.repeats)
+        lines = measure(race, work)
         found += lines
         print(
-            f"\n{asked.shape}, sparsity {point.sparsity:g}, batch {point.batch}, {point.cache} "
-            f"cache; the same dense timed twice differs by {lines[0].noise:.0%}"
+            f"\n{asked.shape}, sparsity {sparsity:g}, batch {batch}, {cache} "
+            f"cache; the same dense timed twice differs by {lines[-1].noise:.0%}"
         )
         _print_table(lines)
         sys.stdout.flush()
@@ -73,6 +75,8 @@ def _print_table(lines: list[KernelRow]) -> None:
         f"{'B/weight':>9}{'of limit':>9}"
     )
     for row in lines:
+        if row.p50 is None:
+            continue
         kept = row.rows * row.cols * (1 - row.sparsity)
         print(
             f"{row.kernel:17}{row.structure:14}{row.p50:9.1f}{row.p20:9.1f}{row.p80:9.1f}"
@@ -82,7 +86,7 @@ def _print_table(lines: list[KernelRow]) -> None:
 
 
 def _print_break_even(found: list[KernelRow]) -> None:
-    crossings = break_even(row for row in found if row.kernel not in DENSE)
+    crossings = break_even(row for row in found if row.kernel not in MATRIX_RIVALS)
     batches = sorted({batch for _, batch, _ in crossings})
     print("\nsparsity from which a kernel beats the best float32 dense, by batch")
     print(f"{'kernel':17}" + "".join(f"{batch:>8}" for batch in batches))

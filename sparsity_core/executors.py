@@ -22,6 +22,7 @@ Group = Sequence[Any]  # points
 Stopped = Callable[[], bool]
 
 _ATTEMPTS = 2  # a point that was under way twice when its worker died is given up
+_NO_TASK: Any = None
 _POLL = 0.2  # seconds between two looks at `stopped`
 
 
@@ -43,10 +44,12 @@ class InProcess:
 
     def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
         """Rows as they get ready; `stopped` is asked after each."""
-        checked = None
+        checked, first = _NO_TASK, True
         for group in groups:
-            if checked is None:
-                checked = self.task or load_task(plan.model)
+            if first:
+                first = False
+                # Kernels may be timed on random weights, without a model.
+                checked = (self.task or load_task(plan.model)) if plan.model else _NO_TASK
                 plan.check(checked)
             for row in plan.run(checked, group):
                 yield row

@@ -10,6 +10,10 @@ from typing import Any, ClassVar, Protocol
 
 from sparsity_core.curve import CurvePlan, CurveResult
 from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.kernels.latency import LatencyPlan
+from sparsity_core.kernels.latency_row import LatencyRow
+from sparsity_core.kernels.plan import KernelPlan
+from sparsity_core.kernels.row import KernelRow
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
 from sparsity_core.task import Task
@@ -93,19 +97,25 @@ class Plan(Protocol):
         """The plan as plain data; `plan_from_dict` reads it back."""
 
 
-PLANS: dict[str, type[SweepPlan] | type[CurvePlan] | type[TicketPlan]] = {
+AnyPlan = SweepPlan | CurvePlan | TicketPlan | KernelPlan | LatencyPlan
+AnyRow = Result | CurveResult | TicketResult | KernelRow | LatencyRow
+PLANS: dict[str, type[AnyPlan]] = {
     SweepPlan.kind: SweepPlan,
     CurvePlan.kind: CurvePlan,
     TicketPlan.kind: TicketPlan,
+    KernelPlan.kind: KernelPlan,
+    LatencyPlan.kind: LatencyPlan,
 }
-ROWS: dict[str, type[Result] | type[CurveResult] | type[TicketResult]] = {
+ROWS: dict[str, type[AnyRow]] = {
     SweepPlan.kind: Result,
     CurvePlan.kind: CurveResult,
     TicketPlan.kind: TicketResult,
+    KernelPlan.kind: KernelRow,
+    LatencyPlan.kind: LatencyRow,
 }
 
 
-def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan | TicketPlan:
+def plan_from_dict(data: Mapping[str, Any]) -> AnyPlan:
     """The plan that `to_dict` described."""
     kind = data.get("kind")
     if kind not in PLANS:
@@ -113,7 +123,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> SweepPlan | CurvePlan | TicketPla
     return PLANS[kind].from_dict(data)
 
 
-def row_from_dict(kind: str, data: Mapping[str, Any]) -> Result | CurveResult | TicketResult:
+def row_from_dict(kind: str, data: Mapping[str, Any]) -> AnyRow:
     """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
     if kind not in ROWS:
         raise unknown("kind of row", kind, ROWS)

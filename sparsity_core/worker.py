@@ -54,7 +54,7 @@ def serve(connection: Connection) -> None:
                 plan = plan_from_dict(data)
                 if data["setting"] != setting:
                     setting = None
-                    task = load_task(plan.model)
+                    task = load_task(plan.model) if plan.model else None
                     plan.check(task)
                     setting = data["setting"]
                 points = {point.id: point for point in plan.points()}

@@ -8,25 +8,23 @@ import pytest
 import torch
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.kernels.bench import (
-    ALWAYS,
-    KernelPlan,
-    KernelPoint,
-    KernelRow,
-    break_even,
-    measure,
-    refusals,
-)
+from sparsity_core.kernels import energy
+from sparsity_core.kernels.bench import RIVALS, Race, measure
+from sparsity_core.kernels.break_even import break_even
 from sparsity_core.kernels.peaks import Peaks, cache_bytes, cpu_label, peaks
+from sparsity_core.kernels.row import COLUMNS, KernelRow
 from sparsity_core.kernels.timing import interleaved, on_threads
+from sparsity_core.kernels.words import in_words
+from sparsity_core.kernels.workload import layer_workload, random_workload
 
-SMALL = KernelPoint(rows=64, cols=96, sparsity=0.9, batch=4, repeats=3)
+SMALL = Race(sparsity=0.9, batch=4, repeats=3)
+WORK = random_workload(64, 96)
 
 
 def test_a_point_becomes_rows_with_every_column():
-    rows = measure(SMALL)
+    rows = measure(SMALL, WORK)
     names = [row.kernel for row in rows]
-    assert set(ALWAYS) <= set(names)
+    assert set(RIVALS) <= set(names)
     assert {"permute", "balanced", "tiled", "blocks"} <= set(names)
     dense = [r for r in rows if r.kernel in ("dense", "dense-transposed", "dense-onednn")]
     assert max(r.speedup_vs_dense for r in dense) == 1
@@ -39,6 +37,8 @@ def test_a_point_becomes_rows_with_every_column():
         assert "numba" in row.versions
         assert cpu_label() in row.device
         assert row.dtype == ("bfloat16" if "bf16" in row.kernel else "float32")
+        assert row.limit_fraction * row.p50 * 1e-6 >= row.moved / row.bandwidth * (1 - 1e-9)
+        assert row.energy > 0
     found = {row.kernel: row for row in rows}
     assert found["csr"].speedup_vs_csr == 1
     assert found["balanced"].structure == "3:32"
@@ -49,30 +49,47 @@ def test_a_point_becomes_rows_with_every_column():
 
 
 def test_a_cold_cache_rotates_copies():
-    row = measure(dataclasses.replace(SMALL, cache="cold", kernels=("permute",)))[-1]
+    row = measure(dataclasses.replace(SMALL, cache="cold", kernels=("permute",)), WORK)[-1]
     assert (row.kernel, row.cache) == ("permute", "cold")
 
 
-def test_what_cannot_take_a_shape_is_named():
-    point = dataclasses.replace(SMALL, rows=63, cols=95)
-    reasons = refusals(point)
-    assert "multiple of 32 inputs" in reasons["balanced"]
-    assert "multiple of 4 outputs" in reasons["blocks"]
-    assert {row.kernel for row in measure(point)}.isdisjoint(reasons)
+def test_what_cannot_take_a_shape_is_a_row_with_the_reason():
+    rows = {row.kernel: row for row in measure(SMALL, random_workload(63, 95))}
+    assert "multiple of 32 inputs" in rows["balanced"].message
+    assert "multiple of 4 outputs" in rows["blocks"].message
+    assert (rows["blocks"].status, rows["blocks"].p50) == ("skipped", None)
+    assert rows["tiled"].status == "ok"
 
 
-def test_a_plan_lists_its_points():
-    plan = KernelPlan(
-        shapes=((8, 32), (4, 64)), sparsities=(0.5,), batches=(1, 2), caches=("cold",)
-    )
-    assert [(p.rows, p.cols, p.batch) for p in plan.points()] == [
-        (8, 32, 1),
-        (8, 32, 2),
-        (4, 64, 1),
-        (4, 64, 2),
-    ]
-    assert all(p.cache == "cold" for p in plan.points())
-    assert KernelPoint(**dataclasses.asdict(plan.points()[0])) == plan.points()[0]
+def test_a_convolution_is_timed_with_its_own_geometry(small_conv):
+    work = layer_workload(small_conv, "conv1", torch.zeros(1, 3, 6, 6))
+    assert (work.rows, work.cols, work.sample, work.positions) == (8, 27, (3, 6, 6), 36)
+    race = dataclasses.replace(SMALL, kernels=("sparse-convolution",))
+    rows = {row.kernel: row for row in measure(race, work)}
+    assert set(rows) == {*work.rivals, "sparse-convolution"}
+    assert rows["dense-convolution"].multiply_adds == 4 * 36 * 8 * 27
+    assert rows["sparse-convolution"].multiply_adds == 4 * 36 * round(8 * 27 * 0.1)
+    assert rows["sparse-convolution"].speedup_vs_csr is None
+
+
+def test_a_layer_keeps_its_largest_weights_and_tokens_count_as_samples():
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.fc(x.view(len(x), 5, 6))
+
+    work = layer_workload(Tokens(), "fc", torch.zeros(1, 30))
+    assert (work.sample, work.positions) == ((5, 6), 5)
+    assert torch.equal(work.scores, work.weight.abs())
+    assert work.inputs(3, 0).shape == (3, 5, 6)
+
+
+def test_a_layer_that_no_kernel_runs_says_why(small_conv):
+    with pytest.raises(SparsityError, match="2 groups"):
+        layer_workload(small_conv, "conv2", torch.zeros(1, 3, 6, 6))
 
 
 def test_wrong_points_name_the_remedy():
@@ -83,29 +100,57 @@ def test_wrong_points_name_the_remedy():
     with pytest.raises(SparsityError, match="hot or cold"):
         dataclasses.replace(SMALL, cache="warm")
     with pytest.raises(SparsityError, match="unknown kernel 'permut'; did you mean 'permute'"):
-        measure(dataclasses.replace(SMALL, kernels=("permut",)))
+        dataclasses.replace(SMALL, kernels=("permut",))
 
 
-def test_break_even_by_eye():
-    row = measure(dataclasses.replace(SMALL, kernels=()))[0]
+@pytest.fixture(scope="module")
+def a_row():
+    """One measured row, of which tests change the numbers."""
+    return next(row for row in measure(SMALL, WORK) if row.kernel == "permute")
 
-    def at(kernel, *pairs):
-        return [
-            dataclasses.replace(row, kernel=kernel, sparsity=s, speedup_vs_dense=speed)
-            for s, speed in pairs
-        ]
 
+def line(row, kernel, *pairs, **same):
+    return [
+        dataclasses.replace(row, kernel=kernel, sparsity=s, asked=s, speedup_vs_dense=x, **same)
+        for s, x in pairs
+    ]
+
+
+def test_break_even_by_eye(a_row):
     rows = [
-        *at("halfway", (0.8, 0.5), (0.9, 2.0)),
-        *at("always", (0.8, 1.5), (0.9, 2.0)),
-        *at("never", (0.8, 0.5), (0.9, 0.9)),
-        *at("again", (0.5, 2.0), (0.7, 0.5), (0.9, 2.0)),
+        *line(a_row, "halfway", (0.8, 0.5), (0.9, 2.0)),
+        *line(a_row, "always", (0.8, 1.5), (0.9, 2.0)),
+        *line(a_row, "never", (0.8, 0.5), (0.9, 0.9)),
+        *line(a_row, "again", (0.5, 2.0), (0.7, 0.5), (0.9, 2.0)),
+        *line(a_row, "unmeasured", (0.5, None)),
     ]
     found = {key[0]: value for key, value in break_even(reversed(rows)).items()}
-    assert found["halfway"] == pytest.approx(0.85)
-    assert found["always"] == 0.8
-    assert found["never"] is None
-    assert found["again"] == pytest.approx(0.8)
+    assert found.pop("halfway") == pytest.approx(0.85)
+    assert found.pop("again") == pytest.approx(0.8)
+    assert found == {"always": 0.8, "never": None}
+
+
+def test_the_sentence_by_eye(a_row):
+    plain = {"batch": 1, "noise": 0.03, "structure": "unstructured"}
+    rows = [
+        *line(a_row, "dense", (0.1, 1.0), (0.9, 1.0), **plain),
+        *line(a_row, "permute", (0.1, 0.5), (0.3, 2.0), (0.9, 5.2), **plain),
+        *line(a_row, "balanced", (0.9, 9.44), **plain | {"structure": "3:32"}),
+    ]
+    assert in_words(rows) == (
+        "At 90 % this layer runs 9.4x faster than dense at batch 1 on this CPU (balanced, 3:32), "
+        "5.2x with single weights removed (permute); unstructured below 20 % does not pay; 2:4 "
+        "needs a GPU."
+    )
+    slow = line(a_row, "tiled", (0.9, 0.5), **plain)
+    assert in_words(slow) == (
+        "At 90 % no sparse kernel is clearly faster than dense at batch 1 on this CPU: the best, "
+        "tiled, takes 2.00 times as long; unstructured does not pay up to 90 %; 2:4 needs a GPU."
+    )
+    within = in_words(line(a_row, "tiled", (0.9, 1.02), **plain))
+    assert "gains 1.02x, within the noise; unstructured pays at all sparsities" in within
+    bf16 = line(a_row, "dense-bf16", (0.9, 1.5), **plain)
+    assert "dense in bf16 is itself 1.5x faster" in in_words(rows + bf16)
 
 
 def test_interleaving_tells_slow_from_fast():
@@ -146,4 +191,28 @@ def test_the_columns_that_are_promised_come_first():
         "kernel structure rows cols batch dtype threads sparsity p20 p50 p80 speedup_vs_dense "
         "speedup_vs_csr bytes limit_fraction device versions"
     ).split()
+    assert list(COLUMNS) == promised
     assert [field.name for field in dataclasses.fields(KernelRow)][: len(promised)] == promised
+
+
+def test_energy_is_read_where_the_cpu_tells(tmp_path):
+    for name, value in (("intel-rapl:0", "100"), ("intel-rapl:0:1", "7"), ("intel-rapl:1", "?")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(value)
+    (counter,) = energy.rapl_domains(tmp_path)
+    assert counter.parent.name == "intel-rapl:0"
+    calls = []
+
+    def call():
+        calls.append(1)
+        counter.write_text(str(100 + 30 * len(calls)))
+
+    # The first call moves the counter by 30, and so does each later one.
+    assert energy.rapl(call, [counter], least=0.01) == pytest.approx(30)
+    assert energy.rapl(lambda: counter.write_text("0"), [counter], least=0.01) is None
+
+
+def test_modelled_energy_by_eye():
+    assert energy.modelled(1e6, 0, 0) == pytest.approx(4.6)
+    assert energy.modelled(0, 1e6, 3) == pytest.approx(162.5)
+    assert energy.modelled(0, 1e6, 0) == pytest.approx(2.5)

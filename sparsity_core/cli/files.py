@@ -33,14 +33,19 @@ def check_target(path: Path | None) -> None:
         raise SparsityError(f"--out {path}: cannot be written there; choose another file")
 
 
-def write_rows(rows: Sequence[Any], path: Path) -> None:
-    """Write rows as CSV, Parquet or JSON, by the file's suffix; what was not measured is empty."""
+def write_rows(rows: Sequence[Any], path: Path, only: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, Parquet or JSON, by the file's suffix; what was not measured is empty.
+
+    `only`: these columns, in this order; otherwise all fields.
+    """
     check_target(path)
     table = pd.DataFrame([asdict(row) for row in rows])
     columns = fields(rows[0]) if rows else ()
     whole = [column.name for column in columns if column.type in (int, int | None)]
     # Without it a column of counts with a gap would read 360.0.
     table = table.astype(dict.fromkeys(whole, "Int64"))
+    if only is not None:
+        table = table[list(only)]
     try:
         _WRITERS[path.suffix](table, path)
     except OSError as error:

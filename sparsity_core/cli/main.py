@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sparsity_core.cli.kernels import add_kernels
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.errors import SparsityError
 
@@ -15,6 +16,7 @@ _EXAMPLES = """examples:
   sparsity sweep digits-lenet --scorers magnitude,taylor --structures unstructured,2:4
   sparsity curve digits-mlp --sparsities .5,.9,.95 --finetune-epochs 3 --seeds 0,1,2 --random
   sparsity tickets digits-mlp --rounds 6 --seeds 0,1,2 --controls reinitialised,random
+  sparsity kernels --shape 768x3072 --sparsities .8,.9,.95 --batches 1,64
   sparsity runs
 """
 
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_curve(commands)
     _add_store(add_tickets(commands))
+    add_kernels(commands)
     _add_lists(commands)
     _add_runs(commands)
     return parser

@@ -81,7 +81,20 @@ def _swept(chosen: argparse.Namespace) -> list[Result]:
 
 
 def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
-    """Run what is missing of a plan; Ctrl-C keeps what is stored. Exit code as for `main`."""
+    """Run what is missing of a plan, print and write it. Exit code as for `main`."""
+    rows = collect(plan, task, chosen)
+    if rows is None:
+        return 130
+    print_rows(plan.kind, rows)
+    if chosen.out:
+        write_rows(rows, chosen.out)
+        print(f"{len(rows)} rows -> {chosen.out}", file=sys.stderr)
+    return 1 if any(row.status in ("failed", "nan") for row in rows) else 0
+
+
+def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[Any] | None:
+    """Run what is missing of a plan; all its rows, or None after Ctrl-C, which keeps what is
+    stored."""
     store = Store(chosen.store)
     executor: Executor = WorkerProcesses(chosen.workers) if chosen.workers else InProcess(task)
     job = submit(plan, store, executor, retry_failed=True)
@@ -103,16 +116,11 @@ def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
             f"`sparsity runs {job.id[:8]} --resume`, runs the rest",
             file=sys.stderr,
         )
-        return 130
+        return None
     executor.close()
     if job.view.state == "failed":
         raise SparsityError(job.view.message)
-    rows = store.rows(plan)
-    print_rows(plan.kind, rows)
-    if chosen.out:
-        write_rows(rows, chosen.out)
-        print(f"{len(rows)} rows -> {chosen.out}", file=sys.stderr)
-    return 1 if any(row.status in ("failed", "nan") for row in rows) else 0
+    return store.rows(plan)
 
 
 def names(text: str) -> list[str]:

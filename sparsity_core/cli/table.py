@@ -1,11 +1,14 @@
 """Rows as a table on the terminal: every number whole, however narrow the window."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from sparsity_core.cli.kernel_table import print_kernels, print_latency
+
+_OWN: dict[str, Callable[[Any], None]] = {"kernels": print_kernels, "latency": print_latency}
 _COLUMNS = {
     "sweep": ("layer", "scorer", "structure"),
     "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
@@ -23,6 +26,9 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     """One line a point under a heading that says what the numbers are, then the messages."""
     if not rows:
         print("no points are stored yet")
+        return
+    if kind in _OWN:
+        _OWN[kind](rows)
         return
     first = rows[0]
     samples = next((row.samples for row in rows if row.samples is not None), 0)

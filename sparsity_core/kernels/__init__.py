@@ -20,6 +20,7 @@ from sparsity_core.kernels.dense_convolution import (
 )
 from sparsity_core.kernels.convolution import SparseConvolution
 from sparsity_core.kernels.file import load, save
+from sparsity_core.kernels.fold import fold_batch_norms_
 from sparsity_core.kernels.choice import LayerChoice
 from sparsity_core.kernels.sparsify import SparseModel, sparsify
 
@@ -48,6 +49,7 @@ __all__ = [
     "SparseConvolution",
     "SparseModel",
     "Tiled",
+    "fold_batch_norms_",
     "load",
     "save",
     "sparsify",

@@ -44,6 +44,7 @@ class Balanced(Kernel):
     finds their inputs: nothing is gathered, counted or padded. 4 bytes a value and 1 for its place.
     """
 
+    finds: ClassVar[str] = "permute"
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -2,192 +2,144 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+import time
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
+from sparsity_core.kernels import energy
+from sparsity_core.kernels.kernel import KERNELS, Packed
 from sparsity_core.kernels.peaks import Peaks, cache_bytes, cpu_label, kernel_versions, peaks
+from sparsity_core.kernels.row import KernelRow
 from sparsity_core.kernels.timing import Call, Times, interleaved, on_threads
-from sparsity_core.machine import resolve_device
+from sparsity_core.kernels.workload import MATRIX_RIVALS, Workload
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.weights import check_sparsity
 
-DENSE = ("dense", "dense-transposed", "dense-onednn")  # float32: the best of them is the rival
-ALWAYS = (*DENSE, "csr")
-MATRIX = tuple(kind for kind in KERNELS if KERNELS.make(kind).rank == 2)
+RIVALS = (*MATRIX_RIVALS, "csr")  # always timed beside the others
+MATRIX, CONVOLUTIONS = (
+    tuple(
+        kind
+        for kind in KERNELS
+        if (KERNELS.make(kind).rank, KERNELS.make(kind).device) == (rank, "cpu")
+    )
+    for rank in (2, 4)
+)
 CACHES = ("hot", "cold")
 _AGAIN = "dense, again"
 _MOST = 1 << 28  # bytes of copies of one kernel: some machines report caches of 0.5 GB
 
 
 @dataclass(frozen=True)
-class KernelPoint:
+class Race:
     """One setting in which kernels are timed against each other; plain data."""
 
-    rows: int  # outputs
-    cols: int  # inputs
     sparsity: float
     batch: int
     cache: str = "hot"
-    threads: int = 1
     kernels: tuple[str, ...] = MATRIX
+    threads: int = 1
     repeats: int = 30
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
-        counts = (self.rows, self.cols, self.batch, self.threads, self.repeats)
-        if min(counts) < 1:
-            raise SparsityError(f"{self}: rows, cols, batch, threads, repeats must be 1 or more")
+        if min(self.batch, self.threads, self.repeats) < 1:
+            raise SparsityError(f"{self}: batch, threads and repeats must be 1 or more")
         if self.cache not in CACHES:
             raise SparsityError(f"unknown cache {self.cache!r}; choose hot or cold")
+        for kind in self.kernels:
+            KERNELS.options_of(kind)  # raises for an unknown one
 
 
-@dataclass(frozen=True)
-class KernelPlan:
-    """What to measure; `points` are measured one by one."""
+def measure(race: Race, work: Workload) -> list[KernelRow]:
+    """Time the kernels of a race and ALWAYS the rivals, interleaved; a row for each.
 
-    shapes: tuple[tuple[int, int], ...] = ((768, 3072),)  # (outputs, inputs)
-    sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.99)
-    batches: tuple[int, ...] = (1, 8, 64, 256)
-    caches: tuple[str, ...] = ("hot",)
-    kernels: tuple[str, ...] = MATRIX
-    threads: int = 1
-    repeats: int = 30
-    seed: int = 0
-
-    def points(self) -> list[KernelPoint]:
-        """Every setting, shape by shape."""
-        common = (self.threads, self.kernels, self.repeats, self.seed)
-        return [
-            KernelPoint(rows, cols, sparsity, batch, cache, *common)
-            for rows, cols in self.shapes
-            for sparsity in self.sparsities
-            for batch in self.batches
-            for cache in self.caches
-        ]
-
-
-@dataclass(frozen=True)
-class KernelRow:
-    """One kernel in one setting; its fields are the columns of the command's file.
-
-    Times in microseconds a call, transposes, bias and conversions included.
+    Each kernel has a mask of the pattern it is made for; one that cannot take the layer is a row
+    with the reason.
     """
-
-    kernel: str
-    structure: str
-    rows: int
-    cols: int
-    batch: int
-    dtype: str  # of the stored values
-    threads: int
-    sparsity: float  # of the mask, which may be near the one asked for only
-    p20: float
-    p50: float
-    p80: float
-    speedup_vs_dense: float  # over the quickest float32 dense of DENSE, timed beside it
-    speedup_vs_csr: float
-    bytes: int  # of the packed weight
-    limit_fraction: float  # the least time that is possible, over p50
-    device: str
-    versions: str
-    limit: str  # what bounds it: bytes or multiply-adds
-    cache: str
-    noise: float  # how far apart two timings of the same dense were: a share of the time
-
-
-def measure(point: KernelPoint) -> list[KernelRow]:
-    """Time the kernels of a point that can take its shape, and ALWAYS the rivals, interleaved.
-
-    See `refusals` for those that cannot. Random weights; each kernel has a mask of the pattern it
-    is made for.
-    """
-    with torch.no_grad(), on_threads(point.threads):
-        packed = _packed(point)
-        x = torch.randn(point.batch, point.cols, generator=_generator(point.seed + 1))
-        calls = {name: _calls(one, x, point.cache) for name, one in packed.items()}
-        calls[_AGAIN] = calls["dense"]
-        times = interleaved(calls, point.repeats, point.seed, point.cache == "cold")
-    best = min(times[kind].p50 for kind in DENSE if kind in times)
-    noise = abs(math.log(times["dense"].p50 / times[_AGAIN].p50))
-    limits = peaks()
-    return [
-        _row(point, name, one, times[name], best, times["csr"].p50, noise, limits)
-        for name, one in packed.items()
-    ]
+    started = time.perf_counter()
+    with torch.no_grad(), on_threads(race.threads):
+        packed, refused = _packed(race, work)
+        x = work.inputs(race.batch, race.seed)
+        calls = {name: _calls(one, x, race.cache) for name, one in packed.items()}
+        dense = next(kind for kind in work.rivals if kind in packed)
+        calls[_AGAIN] = calls[dense]
+        times = interleaved(calls, race.repeats, race.seed, race.cache == "cold")
+        joules = _energies(calls)
+    best = min(times[kind].p50 for kind in work.rivals if kind in times)
+    csr = times["csr"].p50 if "csr" in times else None
+    noise = abs(math.log(times[dense].p50 / times[_AGAIN].p50))
+    seconds = time.perf_counter() - started
+    rows = [unmeasured(race, work, kind, "skipped", why) for kind, why in refused.items()]
+    for name, one in packed.items():
+        row = dataclasses.replace(
+            _row(race, work, name, one, times[name], peaks()),
+            speedup_vs_dense=best / times[name].p50,
+            speedup_vs_csr=None if csr is None else csr / times[name].p50,
+            noise=noise,
+            seconds=seconds,
+        )
+        if joules.get(name):
+            row = dataclasses.replace(row, energy=joules[name], energy_source="rapl")
+        rows.append(row)
+    return rows
 
 
-def refusals(point: KernelPoint) -> dict[str, str]:
-    """The kernels that cannot take a point, and why."""
-    found = {}
-    for name in point.kernels:
-        kernel = KERNELS.make(name)
-        structure = kernel.pattern(point.sparsity)
-        shape = (point.rows, point.cols)
-        reason = kernel.why_not(structure, shape) or structure.fits(shape)
-        if reason:
-            found[name] = reason
-    return found
+def unmeasured(race: Race, work: Workload, kind: str, status: str, message: str) -> KernelRow:
+    """A row without numbers."""
+    kernel = work.kernel(kind, race.threads)
+    return KernelRow(
+        kernel=kind,
+        structure=STRUCTURES.label(kernel.pattern(race.sparsity)),
+        rows=work.rows,
+        cols=work.cols,
+        batch=race.batch,
+        dtype=str(kernel.stores).removeprefix("torch."),
+        threads=race.threads,
+        sparsity=race.sparsity,
+        device=f"cpu: {cpu_label()}",
+        versions=kernel_versions(),
+        asked=race.sparsity,
+        cache=race.cache,
+        limit="",
+        energy_source="",
+        model="",
+        layer="",
+        seed=race.seed,
+        status=status,
+        message=message,
+        seconds=0.0,
+        point_id="",
+        **dict.fromkeys(_MEASURED),
+    )
 
 
-def break_even(rows: Iterable[KernelRow]) -> dict[tuple[str, int, str], float | None]:
-    """(kernel, batch, cache) -> the sparsity from which it stays ahead of dense.
-
-    Interpolated between the measured sparsities in the logarithm of the speedup. The lowest
-    measured one where the kernel is ahead throughout; None where it is behind at the highest.
-    """
-    lines: dict[tuple[str, int, str], list[KernelRow]] = {}
-    for row in rows:
-        lines.setdefault((row.kernel, row.batch, row.cache), []).append(row)
-    return {key: _crossing(sorted(line, key=lambda r: r.sparsity)) for key, line in lines.items()}
+_MEASURED = [field.name for field in dataclasses.fields(KernelRow) if "None" in str(field.type)]
 
 
-def _crossing(line: Sequence[KernelRow]) -> float | None:
-    if line[-1].speedup_vs_dense < 1:
-        return None
-    for below, above in reversed(list(pairwise(line))):
-        if below.speedup_vs_dense < 1:
-            low, high = math.log(below.speedup_vs_dense), math.log(above.speedup_vs_dense)
-            return below.sparsity + (above.sparsity - below.sparsity) * low / (low - high)
-    return line[0].sparsity
-
-
-def _packed(point: KernelPoint) -> dict[str, Packed]:
-    """Kernels by label, each with the same weight under a mask of its own pattern."""
-    shape, refused = (point.rows, point.cols), refusals(point)
-    weight = torch.randn(shape, generator=_generator(point.seed)) / math.sqrt(point.cols)
-    bias = torch.randn(point.rows, generator=_generator(point.seed + 2))
-    names = dict.fromkeys((*ALWAYS, *point.kernels))
-    scores = torch.rand(shape, generator=_generator(point.seed + 3))
+def _packed(race: Race, work: Workload) -> tuple[dict[str, Packed], dict[str, str]]:
+    """Kernels, each with the same weight under a mask of its own pattern; those that cannot."""
+    shape = tuple(work.weight.shape)
+    always = (*work.rivals, *(["csr"] if work.weight.dim() == 2 else []))
     masks: dict[Structure, Tensor] = {}
-    packed = {}
-    for name in names:
-        kernel = _threaded(KERNELS.make(name), point.threads)
-        structure = kernel.pattern(point.sparsity)
-        if name in refused or kernel.why_not(structure, shape):
+    packed, refused = {}, {}
+    for name in dict.fromkeys((*always, *race.kernels)):
+        kernel = work.kernel(name, race.threads)
+        structure = kernel.pattern(race.sparsity)
+        if reason := kernel.why_not(structure, shape) or structure.fits(shape):
+            refused[name] = reason
             continue
         if structure not in masks:
-            chosen = structure.choose(structure.units(scores), point.sparsity)
+            chosen = structure.choose(structure.units(work.scores), race.sparsity)
             masks[structure] = structure.expand(chosen, shape)
-        packed[name] = kernel.pack(weight, masks[structure], bias)
-    return packed
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _threaded(kernel: Kernel, threads: int) -> Kernel:
-    """With its own threads, where the kernel is one of ours; torch's have torch's."""
-    if not hasattr(kernel, "threads"):
-        return kernel
-    return dataclasses.replace(kernel, threads=threads)  # type: ignore[type-var]
+        try:
+            packed[name] = kernel.pack(work.weight, masks[structure], work.bias)
+        except SparsityError as error:
+            refused[name] = str(error)
+    return packed, {name: why for name, why in refused.items() if name in race.kernels}
 
 
 def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
@@ -206,43 +158,43 @@ def _copy(packed: Packed) -> Packed:
     return dataclasses.replace(packed, parts=parts, product=product)
 
 
+def _energies(calls: dict[str, list[Call]]) -> dict[str, float | None]:
+    """Microjoules of each call where the CPU tells; nothing elsewhere."""
+    domains = energy.rapl_domains()
+    return {name: energy.rapl(copies[0], domains) for name, copies in calls.items() if domains}
+
+
 def _row(
-    point: KernelPoint,
-    name: str,
-    packed: Packed,
-    times: Times,
-    dense: float,
-    csr: float,
-    noise: float,
-    limits: Peaks,
+    race: Race, work: Workload, name: str, packed: Packed, times: Times, limits: Peaks
 ) -> KernelRow:
-    structure = packed.kernel.pattern(point.sparsity)
-    multiplied = point.rows * point.cols if name.startswith("dense") else packed.kept
-    moved = packed.bytes + 4 * point.batch * (point.rows + point.cols)
-    bounds = {"bytes": moved / limits.bandwidth(moved, point.cache == "cold")}
+    """What is known of a kernel without the others."""
+    products = race.batch * work.positions
+    every = work.rows * work.cols
+    multiply_adds = products * (every if name.startswith("dense") else packed.kept)
+    values = race.batch * math.prod(work.sample) + products * work.rows
+    moved = packed.bytes + 4 * values
+    cold = race.cache == "cold"
+    bandwidth, peak = limits.bandwidth(moved, cold), limits.multiply_adds * race.threads
+    bounds = {"bytes": moved / bandwidth}
     if packed.kernel.multiplies == torch.float32:  # the peak of other types is not measured
-        rate = limits.multiply_adds * point.threads
-        bounds["multiply-adds"] = multiplied * point.batch / rate
+        bounds["multiply-adds"] = multiply_adds / peak
+    if packed.kernel.finds:
+        rate = limits.gathers if packed.kernel.finds == "gather" else limits.permutes
+        bounds[packed.kernel.finds] = products * packed.kept / rate / race.threads
     limit = max(bounds, key=lambda name: bounds[name])
-    return KernelRow(
-        kernel=name,
-        structure=STRUCTURES.label(structure),
-        rows=point.rows,
-        cols=point.cols,
-        batch=point.batch,
-        dtype=str(packed.kernel.stores).removeprefix("torch."),
-        threads=point.threads,
-        sparsity=1 - packed.kept / (point.rows * point.cols),
+    return dataclasses.replace(
+        unmeasured(race, work, name, "ok", ""),
+        sparsity=1 - packed.kept / every,
         p20=times.p20 * 1e6,
         p50=times.p50 * 1e6,
         p80=times.p80 * 1e6,
-        speedup_vs_dense=dense / times.p50,
-        speedup_vs_csr=csr / times.p50,
         bytes=packed.bytes,
-        limit_fraction=bounds[limit] / times.p50,
-        device=f"{resolve_device('cpu')}: {cpu_label()}",
-        versions=kernel_versions(),
         limit=limit,
-        cache=point.cache,
-        noise=noise,
+        limit_fraction=bounds[limit] / times.p50,
+        multiply_adds=multiply_adds,
+        moved=moved,
+        peak=peak,
+        bandwidth=bandwidth,
+        energy=energy.modelled(multiply_adds, moved, limits.level(moved, cold)),
+        energy_source="model",
     )

@@ -13,6 +13,7 @@ from sparsity_core.kernels.timing import Call, interleaved
 
 DENSE = "as it was"  # the layer's own dense product
 _REPEATS = 7
+GEOMETRY = ("stride", "padding", "dilation")  # of a convolution
 CLEAR = 1.05  # times quicker than dense a kernel or model has to be: noise is a few per cent
 
 
@@ -93,5 +94,5 @@ def _kernel_for(name: str, module: nn.Module, threads: int) -> Kernel:
     kernel = KERNELS.make(name)
     given: dict[str, object] = {"threads": threads} if hasattr(kernel, "threads") else {}
     if isinstance(kernel, Convolution) and isinstance(module, nn.Conv2d):
-        given |= {key: getattr(module, key) for key in ("stride", "padding", "dilation")}
+        given |= {key: getattr(module, key) for key in GEOMETRY}
     return dataclasses.replace(kernel, **given)  # type: ignore[type-var]

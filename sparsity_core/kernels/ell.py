@@ -1,6 +1,7 @@
 """Rows of nearly equal length side by side, 16 outputs wide, each weight with a 16-bit index."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Ell(Kernel):
     `permute`. 6 bytes a weight; a group of 16 outputs is as long as its longest.
     """
 
+    finds: ClassVar[str] = "gather"
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -75,6 +75,7 @@ class Kernel(ABC):
     stores: ClassVar[torch.dtype] = torch.float32
     multiplies: ClassVar[torch.dtype] = torch.float32
     rank: ClassVar[int] = 2  # axes of the weight: a matrix
+    finds: ClassVar[str] = ""  # how inputs are found: "gather", "permute", or in order
 
     def why_not(
         self,

@@ -1,5 +1,6 @@
 """What this CPU can do at most, measured in a few seconds, and how it is called."""
 
+import math
 import platform
 import time
 from dataclasses import dataclass
@@ -10,7 +11,18 @@ import numba
 import torch
 
 from sparsity_core.kernels.compiled import compiled
-from sparsity_core.kernels.instructions import add, fma, load, move, prefetch, store, zeros
+from sparsity_core.kernels.instructions import (
+    add,
+    bytes_at,
+    fma,
+    gather,
+    load,
+    move,
+    permute,
+    prefetch,
+    store,
+    zeros,
+)
 from sparsity_core.kernels.timing import on_threads
 from sparsity_core.kernels.vector import cpu_features
 from sparsity_core.machine import versions
@@ -25,12 +37,18 @@ class Peaks:
 
     multiply_adds: float  # float32, a second
     read: tuple[tuple[int, float], ...]  # (bytes a cache holds, bytes a second), memory last
+    gathers: float = math.inf  # float32 found by index in the nearest cache, a second
+    permutes: float = math.inf  # float32 found by index in two registers, a second
 
     def bandwidth(self, footprint: int, cold: bool = False) -> float:
         """Bytes a second at which so many bytes can be read again and again; cold: from afar."""
-        if cold:
-            return self.read[-1][1]
-        return next((speed for size, speed in self.read if footprint <= size), self.read[-1][1])
+        return self.read[self.level(footprint, cold)][1]
+
+    def level(self, footprint: int, cold: bool = False) -> int:
+        """The place in `read` of the nearest that holds so many bytes; cold: of memory."""
+        last = len(self.read) - 1
+        held = (i for i, (size, _) in enumerate(self.read) if footprint <= size and not cold)
+        return next(held, last)
 
 
 @cache
@@ -39,7 +57,12 @@ def peaks() -> Peaks:
     sizes = [*(cache_bytes(level) for level in (1, 2, 3)), 1 << 28]
     with on_threads(1):
         rates = [(size, _best(_read_rate, size // 2)) for size in sizes]
-        return Peaks(_best(_multiply_add_rate, 200_000), tuple(rates))
+        return Peaks(
+            multiply_adds=_best(_multiply_add_rate, 200_000),
+            read=tuple(rates),
+            gathers=_best(_gather_rate, 50_000),
+            permutes=_best(_permute_rate, 200_000),
+        )
 
 
 @cache
@@ -112,6 +135,42 @@ def _multiply_add_rate(times: int) -> float:
     start = time.perf_counter()
     _multiply_add(addresses, times)
     return 16 * 12 * times / (time.perf_counter() - start)
+
+
+def _gather_rate(times: int) -> float:
+    return _finding_rate(_gather, times)
+
+
+def _permute_rate(times: int) -> float:
+    return _finding_rate(_permute, times)
+
+
+def _finding_rate(function, times: int) -> float:  # type: ignore[no-untyped-def]
+    """For four samples at once, which have the same places."""
+    table, result = torch.zeros(4 * 512), torch.zeros(16 * 4)
+    places = (torch.arange(256) * 37 % 32).to(torch.uint8)
+    lanes = tuple(table.data_ptr() + 2048 * i for i in range(4))
+    results = tuple(result.data_ptr() + 64 * i for i in range(4))
+    start = time.perf_counter()
+    function(lanes, places.data_ptr(), results, times)
+    return 16 * 4 * times / (time.perf_counter() - start)
+
+
+@compiled
+def _gather(lanes, places, results, times):  # type: ignore[no-untyped-def]
+    total = zeros(lanes)
+    for i in range(times):
+        total = add(gather(lanes, bytes_at(places + 16 * (i % 16))), total)
+    store(results, total)
+
+
+@compiled
+def _permute(lanes, places, results, times):  # type: ignore[no-untyped-def]
+    total = zeros(lanes)
+    low, high = load(lanes), load(move(lanes, 64))
+    for i in range(times):
+        total = add(permute(low, bytes_at(places + 16 * (i % 16)), high), total)
+    store(results, total)
 
 
 @compiled

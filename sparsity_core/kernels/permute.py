@@ -1,6 +1,7 @@
 """Single weights for few samples: 32 inputs at a time stay in registers and a permute picks."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ class Permute(Kernel):
     CPU would guess the end of each block wrongly. 4 bytes a value and 18 a step.
     """
 
+    finds: ClassVar[str] = "permute"
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.choice import CLEAR, DENSE, LayerChoice, choose, pack_layer, why_dense
+from sparsity_core.kernels.fold import fold_batch_norms_
 from sparsity_core.kernels.kernel import KERNELS, Packed
+from sparsity_core.kernels.sites import Site, inputs_of, sites
 from sparsity_core.kernels.timing import Times, interleaved, on_threads
 from sparsity_core.weights import mask_
 
@@ -67,30 +69,33 @@ def sparsify(
     *,
     sample: Tensor,
     threads: int = 1,
+    fold: bool = False,
 ) -> SparseModel:
     """A copy of a model in eval mode whose masked Linear and Conv2d layers run on packed weights.
 
     `auto` times every kernel that stores float32 on each layer's inputs from `sample` (one batch
     of the size that matters), takes the quickest, and leaves a layer, or the whole model, dense
     where that is quicker. A kernel's name, or a mapping of layer -> name, is obeyed: raises
-    SparsityError where it cannot be. Layers that such a mapping leaves out stay dense. Batch norms
-    are left as they are: `torch.fx.experimental.optimization.fuse` folds them beforehand.
+    SparsityError where it cannot be. Layers that such a mapping leaves out stay dense. `fold`:
+    batch norms go into the layers before them, in the dense model that it is compared with as well.
     """
     dense = copy.deepcopy(model).eval().requires_grad_(False)
     mask_(dense, masks)
+    if fold:
+        fold_batch_norms_(dense, sample)
     for module in dense.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused path would read weights past us
     wanted = _wanted(kernels, masks)
     with torch.no_grad(), on_threads(threads):
-        inputs = _inputs(dense, sample)
+        inputs = inputs_of(dense, sample)
         sparse, choices = copy.deepcopy(dense), []
-        for path, module, name in _sites(dense, masks):
-            kind = wanted.get(name, DENSE)
-            choice, packed = _decide(kind, name, module, masks[name], inputs.get(path), threads)
+        for site in sites(dense, masks):
+            kind = wanted.get(site.name, DENSE)
+            choice, packed = _decide(kind, site, masks[site.name], inputs.get(site.path), threads)
             choices.append(choice)
             if packed is not None:
-                sparse = _with(sparse, path, SparseLayer(packed))
+                sparse = _with(sparse, site.path, SparseLayer(packed))
         calls = {"dense": [lambda: dense(sample)], "sparse": [lambda: sparse(sample)]}
         times = interleaved(calls, _REPEATS)
     if kernels == "auto" and times["sparse"].p50 * CLEAR > times["dense"].p50:
@@ -111,47 +116,11 @@ def _wanted(kernels: str | Mapping[str, str], masks: Mapping[str, Tensor]) -> di
     return wanted
 
 
-def _sites(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[str, nn.Module, str]]:
-    """(path, module, name of the weight) wherever a masked weight is a module's own `weight`.
-
-    A masked weight of another kind, such as attention's, comes once with the module that has it.
-    """
-    names = {id(p): name for name, p in model.named_parameters() if name in masks}
-    return [
-        (path, module, names[id(parameter)])
-        for path, module in model.named_modules()
-        for parameter in module._parameters.values()
-        if parameter is not None and id(parameter) in names
-    ]
-
-
-def _inputs(model: nn.Module, sample: Tensor) -> dict[str, Tensor]:
-    """What each Linear and Conv2d is first given in a forward pass, by path."""
-    found: dict[str, Tensor] = {}
-
-    def noting(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def note(_module: nn.Module, given: tuple[Any, ...]) -> None:
-            found.setdefault(path, given[0])
-
-        return note
-
-    hooks = [
-        module.register_forward_pre_hook(noting(path))
-        for path, module in model.named_modules()
-        if why_dense(module) is None
-    ]
-    try:
-        model(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
 def _decide(
-    kind: str, name: str, module: nn.Module, mask: Tensor, inputs: Tensor | None, threads: int
+    kind: str, site: Site, mask: Tensor, inputs: Tensor | None, threads: int
 ) -> tuple[LayerChoice, Packed | None]:
     """The choice for one layer, and its packed weight unless it stays dense."""
+    name, module = site.name, site.module
     weight_bytes = mask.numel() * module.get_parameter(name.rpartition(".")[2]).element_size()
     reason = why_dense(module)
     if inputs is None and reason is None:

@@ -1,0 +1,55 @@
+"""Other ways to run a dense model: what a person without sparse kernels would try."""
+
+import contextlib
+import io
+import tempfile
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsity_core.kernels.timing import Call
+
+RIVALS = ("compiled", "onnxruntime")
+
+
+def rivals(model: nn.Module, sample: Tensor, threads: int) -> tuple[dict[str, Call], list[str]]:
+    """`torch.compile` and onnxruntime, where they are to be had; and why one of them is not."""
+    calls: dict[str, Call] = {}
+    absent = []
+    for name, make in (("compiled", _compiled), ("onnxruntime", _onnxruntime)):
+        try:
+            calls[name] = make(model, sample, threads)
+        except Exception as error:  # noqa: BLE001 - compilers and exporters raise anything
+            absent.append(f"{name}: {(str(error) or repr(error)).splitlines()[0]}")
+    return calls, absent
+
+
+def _compiled(model: nn.Module, sample: Tensor, threads: int) -> Call:  # noqa: ARG001
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(model)
+        compiled(sample)
+    return lambda: compiled(sample)
+
+
+def _onnxruntime(model: nn.Module, sample: Tensor, threads: int) -> Call:
+    if not all(find_spec(name) for name in ("onnxruntime", "onnxscript")):
+        raise ImportError("needs onnxruntime, onnx and onnxscript, which are not installed")
+    import onnxruntime
+
+    quiet = contextlib.redirect_stdout(io.StringIO())  # the exporter tells its progress
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet:
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(model, (sample,), file, dynamo=True, verbose=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"]
+        )
+    given = {session.get_inputs()[0].name: sample.numpy()}
+    return lambda: session.run(None, given)
