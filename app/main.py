@@ -16,6 +16,7 @@ PAGES = (
     ("allocation", "Allocation", ":material/equalizer:"),
     ("tradeoff", "Trade-off", ":material/balance:"),
     ("masks", "Masks", ":material/grid_on:"),
+    ("tickets", "Lottery ticket", ":material/confirmation_number:"),
     ("runs", "Runs", ":material/history:"),
 )
 

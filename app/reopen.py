@@ -10,6 +10,7 @@ import streamlit as st
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
 from app.state import take_recipe
+from app.ticket_form import view_of as ticket_view
 from sparsity_core.allocations import Sensitivity
 from sparsity_core.controls import with_controls
 from sparsity_core.curve import CurvePlan
@@ -19,25 +20,32 @@ from sparsity_core.schedules import SCHEDULES, OneShot
 from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.tickets.plan import TicketPlan
 
-PAGES = {"sweep": ("Sensitivity", "../pages/sensitivity.py")} | {
-    "curve": ("Trade-off", "../pages/tradeoff.py")
+AnyPlan = SweepPlan | CurvePlan | TicketPlan
+PAGES = {
+    "sweep": ("Sensitivity", "../pages/sensitivity.py"),
+    "curve": ("Trade-off", "../pages/tradeoff.py"),
+    "tickets": ("Lottery ticket", "../pages/tickets.py"),
 }
 
 
-def view_of(plan: SweepPlan | CurvePlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
+def view_of(plan: AnyPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     """What the form of the plan's page has to hold; None when it cannot say this plan."""
     if plan.seeds != tuple(range(len(plan.seeds))):
         return None
+    if isinstance(plan, TicketPlan):
+        return ticket_view(plan)
     return _sweep_view(plan, all_layers) if isinstance(plan, SweepPlan) else _curve_view(plan)
 
 
-def reopen(plan: SweepPlan | CurvePlan, view: dict[str, Any]) -> None:
+def reopen(plan: AnyPlan, view: dict[str, Any]) -> None:
     """Fill what a link cannot say or may not set; for callbacks, which run before the sidebar."""
     if st.session_state["model"] != plan.model:
         st.session_state["model"] = plan.model
     st.session_state["device"] = plan.device
-    take_recipe(_base(plan))
+    if not isinstance(plan, TicketPlan):
+        take_recipe(_base(plan))
     st.session_state[_samples_key(plan)] = plan.setting.samples
     for key in view:
         st.session_state.pop(key, None)  # what the form held before would win over the link
@@ -55,7 +63,7 @@ def link_of(view: dict[str, Any]) -> dict[str, str | list[str]]:
     }
 
 
-def _samples_key(plan: SweepPlan | CurvePlan) -> str:
+def _samples_key(plan: AnyPlan) -> str:
     return f"{plan.kind}-samples {plan.model} {plan.setting.split}"
 
 

@@ -18,8 +18,10 @@ IDENTITY = {
         *("model", "scorer", "structure", "allocation", "schedule"),
         *("finetune_epochs", "sparsity", "seed"),
     ),
+    "tickets": ("model", "arm", "rewind", "round", "sparsity", "seed"),
 }
-_VALUES = ("value", "drop", "drop_low", "drop_high", "status")
+_DROPS = ("value", "drop", "drop_low", "drop_high", "status")
+_VALUES = {"tickets": ("value", "early_value", "early_stop", "status")}
 
 
 def found(runs: Sequence[RunInfo], words: str) -> list[RunInfo]:
@@ -67,7 +69,7 @@ def compared(kind: str, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     if not shared:
         raise SparsityError("the runs have nothing in common to compare them by")
     own = [name for name in IDENTITY[kind] if name not in shared]
-    columns = [*shared, *own, *_VALUES, "metric", "samples", "split"]
+    columns = [*shared, *own, *_VALUES.get(kind, _DROPS), "metric", "samples", "split"]
     joined = a[columns].merge(b[columns], on=shared, suffixes=(" A", " B"))
     if joined.empty:
         raise SparsityError("the runs share no point: no layer or recipe has a sparsity in both")

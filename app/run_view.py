@@ -9,15 +9,18 @@ import streamlit as st
 
 from app import cache
 from app.curve_words import curve_command, curve_python
-from app.reopen import PAGES, link_of, reopen, view_of
+from app.reopen import PAGES, AnyPlan, link_of, reopen, view_of
 from app.reproduce import sweep_command, sweep_python
 from app.run_table import rows_table
 from app.sensitivity_view import draw_results
 from app.state import frame
+from app.ticket_source import Experiment
+from app.ticket_view import draw_tickets
+from app.ticket_words import tickets_command, tickets_python
 from app.tradeoff_view import draw_curves
-from sparsity_core.curve import CurvePlan
 from sparsity_core.store import RunInfo, Store
 from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.tickets.plan import TicketPlan
 
 DELETED = "run-deleted"  # what to say in the next run of the script
 
@@ -37,6 +40,8 @@ def draw_run(store: Store, run: RunInfo) -> None:
         st.info("No point of this run is stored; resume it.")
     elif isinstance(plan, SweepPlan):
         draw_results(plan, rows)
+    elif isinstance(plan, TicketPlan):
+        draw_tickets(Experiment(plan, rows))
     else:
         draw_curves(plan, rows)
     if rows:
@@ -67,7 +72,7 @@ def draw_delete(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> None:
             st.rerun()
 
 
-def _draw_actions(run: RunInfo, plan: SweepPlan | CurvePlan, rows: Sequence[Any]) -> None:
+def _draw_actions(run: RunInfo, plan: AnyPlan, rows: Sequence[Any]) -> None:
     table = rows_table(rows)
     missing = run.total - run.done + run.statuses.get("failed", 0)
     with st.container(horizontal=True):
@@ -102,13 +107,15 @@ def _json(table: pd.DataFrame) -> bytes:
     return str(table.to_json(orient="records", indent=1)).encode()
 
 
-def _words(plan: SweepPlan | CurvePlan) -> tuple[str, str]:
+def _words(plan: AnyPlan) -> tuple[str, str]:
     if isinstance(plan, SweepPlan):
         return sweep_command(plan), sweep_python(plan)
+    if isinstance(plan, TicketPlan):
+        return tickets_command(plan), tickets_python(plan)
     return curve_command(plan), curve_python(plan)
 
 
-def _draw_link(plan: SweepPlan | CurvePlan) -> None:
+def _draw_link(plan: AnyPlan) -> None:
     title, file = PAGES[plan.kind]
     known = plan.model in cache.models() and cache.models()[plan.model] is None
     own = frame().model == plan.model

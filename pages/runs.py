@@ -11,15 +11,17 @@ from sparsity_core.errors import SparsityError
 st.title("Runs")
 try:
     store = cache.store()
-    st.caption(f"Every sweep and curve that was started with the store `{store.path}`.")
+    st.caption(
+        f"Every sweep, curve and ticket experiment that was started with the store `{store.path}`."
+    )
     if said := st.session_state.pop(DELETED, None):
         st.success(said)
     draw_running()
     runs = store.runs()
     if not runs:
         st.info(
-            "Nothing was computed yet. Start a sweep on the Sensitivity page, or compare recipes "
-            "on the Trade-off page; what they measure stays here."
+            "Nothing was computed yet. Start a sweep on the Sensitivity page, compare recipes on "
+            "the Trade-off page, or look for tickets; what they measure stays here."
         )
         st.stop()
     opened = choose_runs(runs)

@@ -1,5 +1,6 @@
 """What ships with a model: weights/NAME.safetensors, its card weights/NAME.json, first results."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,6 +25,19 @@ def read_card(name: str, folder: Path = WEIGHTS) -> dict[str, Any] | None:
 def read_sensitivity(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
     """A finished sweep that ships with the model: its `command` and its `rows`; None without."""
     return _read(folder / f"{name}-sensitivity.json")
+
+
+def read_tickets(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """A finished ticket experiment that ships with the model; None without.
+
+    Its `command`, `plan`, `rows`, and the ticket's `lifetimes` by seed. `sample_models.tickets`
+    makes it.
+    """
+    path = folder / f"{name}-tickets.json.gz"
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    return content
 
 
 def _read(path: Path) -> dict[str, Any] | None:

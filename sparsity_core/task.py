@@ -95,6 +95,7 @@ class CatalogEntry:
     missing: Callable[[], str | None]  # None when its data is there, else what to do
     card: Callable[[], Mapping[str, Any] | None]
     sensitivity: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished sweep
+    tickets: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished experiment
 
 
 def catalog() -> dict[str, CatalogEntry]:
