@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sparsity_core.cli.kernels import add_kernels
+from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.errors import SparsityError
 
@@ -17,6 +18,8 @@ _EXAMPLES = """examples:
   sparsity curve digits-mlp --sparsities .5,.9,.95 --finetune-epochs 3 --seeds 0,1,2 --random
   sparsity tickets digits-mlp --rounds 6 --seeds 0,1,2 --controls reinitialised,random
   sparsity kernels --shape 768x3072 --sparsities .8,.9,.95 --batches 1,64
+  sparsity prune digits-lenet --recipe recipe.yaml --out lenet --shrink --onnx
+  sparsity check digits-lenet --recipe recipe.yaml --max-drop 1 --min-speedup 1.5
   sparsity runs
 """
 
@@ -48,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_curve(commands)
     _add_store(add_tickets(commands))
     add_kernels(commands)
+    add_prune(commands)
+    add_check(commands)
     _add_lists(commands)
     _add_runs(commands)
     return parser

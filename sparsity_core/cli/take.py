@@ -1,0 +1,142 @@
+"""`sparsity prune` and `sparsity check`: carry a recipe out, take the result away or judge it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparsity_core.export.pruned import Pruned
+    from sparsity_core.recipe import Recipe
+
+
+def add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand `prune`."""
+    prune = commands.add_parser(
+        "prune", help="prune a model by a recipe and write what is left, with a card"
+    )
+    _add_how(prune)
+    prune.add_argument("--out", type=Path, required=True, metavar="DIR")
+    prune.add_argument(
+        "--layout", default="dense", help="of the checkpoint: dense, bitmask, csr or smallest"
+    )
+    prune.add_argument("--shrink", action="store_true", help="also without its idle channels")
+    prune.add_argument("--onnx", action="store_true", help="also as ONNX, shrunk too if asked")
+    _add_speed(prune, batch=64)
+    prune.set_defaults(action=_prune)
+
+
+def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand `check`."""
+    check = commands.add_parser(
+        "check", help="exit with 0 when a pruned model is as good and as fast as asked, else 1"
+    )
+    _add_how(check)
+    check.add_argument("--max-drop", type=float, metavar="POINTS", help="of the metric, from dense")
+    check.add_argument(
+        "--confident", action="store_true", help="the drop's whole 95 %% interval has to fit"
+    )
+    check.add_argument("--min-speedup", type=float, metavar="TIMES", help="over the dense model")
+    _add_speed(check, batch=1)
+    check.set_defaults(action=_check)
+
+
+def _add_how(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    command.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="YAML")
+    command.add_argument("--sparsity", type=float, metavar="S", help="instead of the recipe's")
+    command.add_argument("--finetune-epochs", type=int, help="instead of the recipe's training")
+    command.add_argument("--rate", type=float, default=0.01, help="learning rate of fine-tuning")
+    command.add_argument("--split", default="test", help="that is measured; default: test")
+    command.add_argument("--score-samples", type=int, default=512, help="of train")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _add_speed(command: argparse.ArgumentParser, batch: int) -> None:
+    command.add_argument("--batch", type=int, default=batch, help=f"of timing; default {batch}")
+    command.add_argument("--threads", type=int, default=1, help="of timing; default 1")
+
+
+def _prune(chosen: argparse.Namespace) -> int:
+    from sparsity_core.errors import unknown
+    from sparsity_core.export.package import Wanted, check_folder, write_package
+    from sparsity_core.export.sparse_file import LAYOUTS
+
+    if chosen.layout not in LAYOUTS:
+        raise unknown("layout", chosen.layout, LAYOUTS)
+    recipe = _recipe(chosen)
+    check_folder(chosen.out)
+    wanted = Wanted(chosen.layout, chosen.shrink, chosen.onnx, chosen.batch, chosen.threads)
+    pruned = _carried_out(chosen, recipe)
+    card = write_package(pruned, chosen.out, wanted)
+    found = pruned.comparison
+    print(
+        f"{card['model']}: {card['metric']} {found.value:.2%} ({found.dense_value:.2%} dense), "
+        f"drop {100 * found.drop:+.2f} points, 95 % interval {100 * found.drop_low:+.2f} to "
+        f"{100 * found.drop_high:+.2f}, {found.samples:,} {card['split']} samples"
+    )
+    print(
+        f"{card['pruned']['not_zero']:,} of {card['dense']['parameters']:,} parameters are not zero"
+    )
+    if "shrunk" in card:
+        shrunk = card["shrunk"]
+        print(
+            f"shrunk: {shrunk['parameters']:,} parameters, {shrunk['multiply_adds']:,} of "
+            f"{card['dense']['multiply_adds']:,} multiply-adds, {shrunk['speedup']:.2f}x dense "
+            f"(batch {shrunk['batch']}, {shrunk['threads']} thread)"
+        )
+        for name, why in shrunk["kept"].items():
+            print(f"  {name}: {why}", file=sys.stderr)
+    for name, reason in pruned.skipped.items():
+        print(f"{name} stays dense: {reason}", file=sys.stderr)
+    for name, size in card["files"].items():
+        print(f"{size:>12,} bytes  {chosen.out / name}")
+    return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from sparsity_core.check import Requirements, check
+
+    asked = Requirements(
+        chosen.max_drop, chosen.min_speedup, chosen.confident, chosen.batch, chosen.threads
+    )
+    findings = check(_carried_out(chosen, _recipe(chosen)), asked)
+    for finding in findings:
+        verdict = "ok  " if finding.met else "FAIL"
+        print(f"{verdict} {finding.what}: {finding.asked}; measured {finding.measured}")
+    return 0 if all(finding.met for finding in findings) else 1
+
+
+def _recipe(chosen: argparse.Namespace) -> "Recipe":
+    """The recipe of the file with what the options change."""
+    from dataclasses import replace
+
+    from sparsity_core.errors import SparsityError
+    from sparsity_core.recipe import Recipe, Training
+
+    try:
+        recipe = Recipe.from_yaml(chosen.recipe.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise SparsityError(f"--recipe {chosen.recipe}: {reason}") from error
+    if chosen.sparsity is not None:
+        recipe = recipe.at(chosen.sparsity)
+    if chosen.finetune_epochs is not None:
+        tuning = Training(epochs=chosen.finetune_epochs, rate=chosen.rate)
+        recipe = replace(recipe, training=tuning if tuning.epochs else None)
+    return recipe
+
+
+def _carried_out(chosen: argparse.Namespace, recipe: "Recipe") -> "Pruned":
+    from sparsity_core.export.pruned import carry_out
+    from sparsity_core.task import load_task
+
+    return carry_out(
+        load_task(chosen.model),
+        recipe,
+        seed=chosen.seed,
+        score_samples=chosen.score_samples,
+        split=chosen.split,
+        device=chosen.device,
+    )

@@ -1,0 +1,1 @@
+"""What a person takes away: checkpoints, recipe, masks, smaller models, ONNX."""
