@@ -17,8 +17,11 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.jobs import JobQueue
 from sparsity_core.probe import Probe
+from sparsity_core.setting import setting_of
 from sparsity_core.store import Store
+from sparsity_core.sweep import engine
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
+from sparsity_core.sweep.ways import BITWISE
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from sparsity_core.weights import Prunable, prunable, unprunable
 
@@ -146,6 +149,13 @@ def seconds_a_sample(name: str, model_digest: str) -> float:  # noqa: ARG001
         started = time.perf_counter()
         loaded.model(inputs)
     return (time.perf_counter() - started) / len(inputs)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def held_bytes(name: str, model_digest: str, split: str, samples: int, memory: int) -> int:  # noqa: ARG001
+    """What a worker holds between two layers, at most; nothing is fused yet, so rather more."""
+    setting = setting_of(task(name), split=split, samples=samples, device="cpu")
+    return engine.held_bytes(task(name), setting, BITWISE, memory)
 
 
 def plan_of(name: str, **options: Any) -> SweepPlan:

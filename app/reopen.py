@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.answer_form import MEBI
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
 from app.state import take_recipe
@@ -69,8 +70,9 @@ def _samples_key(plan: AnyPlan) -> str:
 
 def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     scorers = [SCORERS.label(scorer) for scorer in plan.scorers[1:]]
+    whole = plan.memory % MEBI == 0 and plan.question is None
     read_back = all(float(_percent(share)) / 100 == share for share in plan.sparsities)
-    if not read_back or any(label not in SCORERS.kinds() for label in scorers):
+    if not read_back or not whole or any(label not in SCORERS.kinds() for label in scorers):
         return None
     # The form puts the random control last.
     control = len(plan.scorers) > 1 and plan.scorers[-1] == Random()
@@ -79,6 +81,8 @@ def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | 
         "sweep-random": control,
         "sweep-structures": [STRUCTURES.label(structure) for structure in plan.structures[1:]],
         "sweep-layers": [] if set(plan.layers) == set(all_layers) else list(plan.layers),
+        "sweep-engine": plan.engine,
+        "sweep-memory": plan.memory // MEBI,
         **_shared("sweep", plan),
     }
 

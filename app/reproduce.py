@@ -3,6 +3,7 @@
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.sweep.rerun import BUDGET
 
 
 def sweep_command(plan: SweepPlan) -> str:
@@ -20,6 +21,8 @@ def sweep_command(plan: SweepPlan) -> str:
         f"--samples {plan.setting.samples}",
         f"--score-samples {plan.setting.score_samples}",
         f"--device {plan.setting.device}",
+        f"--engine {plan.engine}",
+        *([f"--memory {plan.memory}"] if plan.memory != BUDGET else []),
     ]
     return f"sparsity sweep {plan.model} " + " ".join(options)
 
@@ -41,6 +44,8 @@ plan = plan_sweep(
     samples={plan.setting.samples},
     score_samples={plan.setting.score_samples},
     device={plan.setting.device!r},
+    engine={plan.engine!r},
+    memory={plan.memory},
 )
 rows = list(plan.run(task, plan.points()))"""
 

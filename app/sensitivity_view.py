@@ -39,6 +39,8 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
         st.subheader("Drop in points")
         export.show(heatmap(shown, layer), shown, "heatmap", on_select=follow_chart, **words)
     _draw_layer(table[table["layer"] == layer], layer, metric, words)
+    engines = ", ".join(dict.fromkeys(table["engine"]))
+    st.caption(f"Measured by engine: {engines}.")
     _draw_trouble(table)
 
 
@@ -107,6 +109,7 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
         "split": "split",
         "mark": "point",
         "seed": "seed",
+        "engine": "engine",
         "status": "status",
         "message": "message",
     }

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import cache
 from app.about import about, question
+from app.answer_form import choose_engine
 from app.forms import structures, warn_of_unknown
 from app.live import duration
 from app.state import Frame
@@ -71,8 +72,8 @@ def choose_sweep(frame: Frame) -> SweepPlan:
 
 
 def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
-    """How many seeds, the samples that report and those that score."""
-    with st.popover("Samples and seeds"):
+    """How many seeds; the samples that report, those that score, and what measures them."""
+    with st.popover("Samples, seeds, engine"):
         split = st.selectbox(
             "Split that reports", SPLITS, index=1, key="sweep-split", bind="query-params",
             help="Layers are chosen on validation; keep test for the final number.",
@@ -87,9 +88,12 @@ def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
         )
         seeds = st.number_input(
             "Seeds", 1, 20, 1, key="sweep-seeds", bind="query-params",
-            help="Other samples for scoring, other random scores.",
+            help="Other samples for scoring, other random scores. What depends on neither is "
+            "measured once.",
         )  # fmt: skip
-    return int(seeds), {"split": split, "samples": int(samples), "score_samples": int(scoring)}
+        engine = choose_engine(early=False)
+    where = {"split": split, "samples": int(samples), "score_samples": int(scoring)}
+    return int(seeds), where | engine
 
 
 def dry_look(plan: SweepPlan) -> None:
@@ -119,7 +123,7 @@ def dry_look(plan: SweepPlan) -> None:
                 ),
             }
         )
-    skipped *= len(plan.scorers) * len(plan.seeds)
+    skipped *= len({(point.scorer, point.seed) for point in plan.points()})
     one = len(table) == 1
     title = f"{'1 layer' if one else f'{len(table)} layers'} pruned, one at a time"
     title += f"; {skipped} points will be skipped" if skipped else ""
@@ -158,7 +162,8 @@ def _refusal(plan: SweepPlan, name: str, structure: Structure) -> str:
 
 
 def _notes(plan: SweepPlan) -> list[str]:
-    notes = [
+    notes = [_engine_note(plan)]
+    notes += [
         f"{STRUCTURES.label(structure)} has one sparsity, {structure.fixed_sparsity:.0%}; "
         "points at others are recorded as skipped."
         for structure in plan.structures
@@ -170,6 +175,19 @@ def _notes(plan: SweepPlan) -> list[str]:
             "and a norm behind them still adds its shift."
         )
     return notes
+
+
+def _engine_note(plan: SweepPlan) -> str:
+    setting = plan.setting
+    if plan.engine == "reference":
+        return "Engine reference: the whole model for each point; nothing is kept between layers."
+    held = cache.held_bytes(
+        plan.model, setting.model_digest, setting.split, setting.samples, plan.memory
+    )
+    return (
+        f"Engine {plan.engine}: each worker keeps up to {held / 2**20:,.1f} MiB of what the dense "
+        f"model has computed (at most {plan.memory / 2**20:,.0f} MiB allowed)."
+    )
 
 
 def _share(percent: Any) -> float:

@@ -70,6 +70,14 @@ def test_sweep_end_to_end(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_engine_is_named_in_every_row_and_memory_is_said_before(tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    arguments = f"sweep digits-mlp --sparsities .5 --engine bitwise --memory 64M --out {file}"
+    assert main(arguments.split()) == 0
+    assert {row["engine"] for row in json.loads(file.read_text())} == {"bitwise"}
+    assert "MiB of dense values between layers (--memory 64M)" in capsys.readouterr().err
+
+
 def test_out_files_hold_the_same_rows(tmp_path, capsys):
     base = ["sweep", "digits-mlp", "--layers", "first", "--sparsities", ".5,.9"]
     tables = {}
@@ -151,6 +159,8 @@ def test_sensitivity_goes_by_a_stored_sweep(tmp_path, capsys):
         ("sweep digits-mlp --split tset", "did you mean 'test'"),
         ("sweep digits-mlp --samples 0", "samples must be 1 or more"),
         ("sweep digits-mlp --device gpu", "choose one of auto, cpu, cuda"),
+        ("sweep digits-mlp --engine fats", "did you mean 'fast'"),
+        ("sweep digits-mlp --memory much", "write 512M or 2G"),
         ("sweep digits-mlp --workers -1", "workers must be 1 or more"),
         ("sweep digits-mlp --out rows.xlsx", "use .csv, .parquet, .json"),
         ("sweep digits-mlp --out /nowhere/rows.csv", "cannot be written there"),

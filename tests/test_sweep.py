@@ -13,6 +13,7 @@ from torch import nn
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict, row_from_dict
+from sparsity_core.scorers import SCORERS
 from sparsity_core.sweep.choice import recipe_from, sparsest_within
 from sparsity_core.sweep.plan import ENGINES, plan_sweep
 from sparsity_core.task import Task, load_task
@@ -259,6 +260,14 @@ def test_plans_and_rows_are_plain_data():
     assert again.points() == plan.points()
     row = next(plan.run(task, plan.points()))
     assert row_from_dict("sweep", json.loads(json.dumps(dataclasses.asdict(row)))) == row
+
+
+def test_seeds_repeat_only_what_depends_on_them():
+    plan = plan_sweep(
+        tiny_task(), scorers=["magnitude", "random", "taylor"], sparsities=[0.5], seeds=[4, 5]
+    )
+    found = {(SCORERS.label(p.scorer), p.seed) for p in plan.points()}
+    assert found == {("magnitude", 4)} | {(s, n) for s in ("random", "taylor") for n in (4, 5)}
 
 
 def test_groups_hold_every_point_once():

@@ -67,6 +67,14 @@ def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     sweep.add_argument("--scorers", default="magnitude", metavar="A,B")
     sweep.add_argument("--structures", default="unstructured", metavar="A,B", help="2:4, 4x4, ...")
     sweep.add_argument("--seed", "--seeds", dest="seeds", default="0", metavar="S[,S]")
+    sweep.add_argument(
+        "--engine", default="fast", metavar="NAME",
+        help="fast (= exact), bitwise, verified or reference: same counts, see the README",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--memory", metavar="BYTES",
+        help="of dense values that a process may keep, as 512M or 2G; default 1G",
+    )  # fmt: skip
     sweep.set_defaults(action=_sweep)
 
 

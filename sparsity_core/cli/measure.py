@@ -24,9 +24,13 @@ from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.choice import guided_by
+from sparsity_core.sweep.engine import held_bytes
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.point import Result
+from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.task import Task, load_task
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def sweep(chosen: argparse.Namespace) -> int:
@@ -38,6 +42,8 @@ def sweep(chosen: argparse.Namespace) -> int:
         layers=names(chosen.layers),
         scorers=names(chosen.scorers),
         structures=names(chosen.structures),
+        engine=chosen.engine,
+        memory=_bytes(chosen.memory) if chosen.memory else BUDGET,
         **_shared(chosen),
     )
     return execute(plan, task, chosen)
@@ -97,6 +103,8 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
     stored."""
     store = Store(chosen.store)
     executor: Executor = WorkerProcesses(chosen.workers) if chosen.workers else InProcess(task)
+    if task and isinstance(plan, SweepPlan) and plan.engine != "reference":
+        print(_memory_of(plan, task), file=sys.stderr)
     job = submit(plan, store, executor, retry_failed=True)
     if job.view.done:
         print(f"{job.view.done} of {job.total} points are stored already", file=sys.stderr)
@@ -121,6 +129,27 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
     if job.view.state == "failed":
         raise SparsityError(job.view.message)
     return store.rows(plan)
+
+
+def _memory_of(plan: SweepPlan, task: Task) -> str:
+    """What a sweep holds, before it runs."""
+    try:
+        held = held_bytes(task, plan.setting, plan.engine, plan.memory)
+    except Exception:  # noqa: BLE001 - a model that cannot run: its points' rows say why
+        held = plan.memory
+    return (
+        f"engine {plan.engine}: each process keeps up to {held / 2**20:,.0f} MiB of dense values "
+        f"between layers (--memory {plan.memory / 2**20:,.0f}M)"
+    )
+
+
+def _bytes(text: str) -> int:
+    """512M or 2G; a plain number is bytes."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    try:
+        return round(float(number) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError) as error:
+        raise SparsityError(f"memory: {text!r} is no size; write 512M or 2G") from error
 
 
 def names(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
-from sparsity_core.scorers import SCORERS, Scorer
+from sparsity_core.scorers import SCORERS, Random, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
@@ -65,15 +65,20 @@ class SweepPlan(Planned):
         return f"{self.model}: sensitivity of {layers}, {scorers} x {structures}{asked}"
 
     def points(self) -> list[SweepPoint]:
-        """All points; those that share a scoring stand together."""
+        """All points; those that share a scoring stand together.
+
+        A scorer that neither looks at samples nor draws is measured with the first seed alone.
+        """
         where = digest_of(asdict(self.setting))
-        return [
-            SweepPoint(layer, scorer, structure, sparsity, seed, self._id(where, *key))
-            for key in product(
-                self.seeds, self.scorers, self.structures, self.layers, self.sparsities
-            )
-            for seed, scorer, structure, layer, sparsity in [key]
-        ]
+        points = []
+        for seed, scorer in product(self.seeds, self.scorers):
+            if seed != self.seeds[0] and not _varies(scorer):
+                continue
+            for rest in product(self.structures, self.layers, self.sparsities):
+                structure, layer, sparsity = rest
+                name = self._id(where, seed, scorer, *rest)
+                points.append(SweepPoint(layer, scorer, structure, sparsity, seed, name))
+        return points
 
     def groups(self, points: Sequence[SweepPoint]) -> list[list[SweepPoint]]:
         """One group a (seed, scorer, structure, layer)."""
@@ -162,7 +167,7 @@ def plan_sweep(
     structures: Sequence[str | Structure] = ("unstructured",),
     sparsities: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95),
     seeds: Sequence[int] = (0,),
-    engine: str = "reference",
+    engine: str = "fast",
     question: Question | None = None,
     memory: int = BUDGET,
     **where: Any,
@@ -203,6 +208,11 @@ def plan_sweep(
     )
     family = len(plan.points())
     return replace(plan, question=replace(question, points=family)) if question else plan
+
+
+def _varies(scorer: Scorer) -> bool:
+    """Does it score otherwise with another seed?"""
+    return scorer.needs_data or isinstance(scorer, Random)
 
 
 def _unique(items: Iterable[T]) -> tuple[T, ...]:
