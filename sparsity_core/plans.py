@@ -9,6 +9,8 @@ from dataclasses import fields
 from typing import Any, ClassVar, Protocol
 
 from sparsity_core.curve import CurvePlan, CurveResult
+from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.dynamic.row import MovingResult
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.latency import LatencyPlan
 from sparsity_core.kernels.latency_row import LatencyRow
@@ -97,14 +99,15 @@ class Plan(Protocol):
         """The plan as plain data; `plan_from_dict` reads it back."""
 
 
-AnyPlan = SweepPlan | CurvePlan | TicketPlan | KernelPlan | LatencyPlan
-AnyRow = Result | CurveResult | TicketResult | KernelRow | LatencyRow
+AnyPlan = SweepPlan | CurvePlan | TicketPlan | KernelPlan | LatencyPlan | MovingPlan
+AnyRow = Result | CurveResult | TicketResult | KernelRow | LatencyRow | MovingResult
 PLANS: dict[str, type[AnyPlan]] = {
     SweepPlan.kind: SweepPlan,
     CurvePlan.kind: CurvePlan,
     TicketPlan.kind: TicketPlan,
     KernelPlan.kind: KernelPlan,
     LatencyPlan.kind: LatencyPlan,
+    MovingPlan.kind: MovingPlan,
 }
 ROWS: dict[str, type[AnyRow]] = {
     SweepPlan.kind: Result,
@@ -112,6 +115,7 @@ ROWS: dict[str, type[AnyRow]] = {
     TicketPlan.kind: TicketResult,
     KernelPlan.kind: KernelRow,
     LatencyPlan.kind: LatencyRow,
+    MovingPlan.kind: MovingResult,
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from sparsity_core.dynamic import RULES
 from sparsity_core.recipe import STAGES
 from sparsity_core.registry import Registry
 from sparsity_core.repairs import REPAIRS
@@ -13,7 +14,7 @@ from sparsity_core.task import catalog
 
 _STAGES: dict[str, Registry[Any]] = {
     f"{stage}s": registry for stage, registry in {**STAGES, "repair": REPAIRS}.items()
-}
+} | {"rules": RULES}
 
 
 def models() -> int:

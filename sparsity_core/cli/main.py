@@ -8,6 +8,7 @@ from pathlib import Path
 from sparsity_core.cli.kernels import add_kernels
 from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
+from sparsity_core.cli.train import add_train
 from sparsity_core.errors import SparsityError
 
 # Only argparse is imported here: torch takes seconds, and --help should not.
@@ -20,6 +21,7 @@ _EXAMPLES = """examples:
   sparsity kernels --shape 768x3072 --sparsities .8,.9,.95 --batches 1,64
   sparsity prune digits-lenet --recipe recipe.yaml --out lenet --shrink --onnx
   sparsity check digits-lenet --recipe recipe.yaml --max-drop 1 --min-speedup 1.5
+  sparsity train digits-mlp --rules rigl,set --sparsity .9 --interval 20 --seeds 0,1,2
   sparsity runs
 """
 
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add_kernels(commands)
     add_prune(commands)
     add_check(commands)
+    _add_store(add_train(commands))
     _add_lists(commands)
     _add_runs(commands)
     return parser
@@ -128,7 +131,7 @@ def _add_store(command: argparse.ArgumentParser) -> None:
 def _add_lists(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(action=_models)
-    for stage in ("scorers", "structures", "allocations", "schedules", "repairs"):
+    for stage in ("scorers", "structures", "allocations", "schedules", "repairs", "rules"):
         command = commands.add_parser(stage, help=f"list the {stage}")
         command.set_defaults(action=_choices, stage=stage)
 

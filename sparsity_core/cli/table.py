@@ -18,6 +18,7 @@ _DROPS = "drop from dense in points, with a paired 95 % interval"
 _NUMBERS = {
     "sweep": _DROPS,
     "curve": _DROPS,
+    "moving": "after the last step; cost is multiply-adds beside dense training and inference",
     "tickets": "weights left, at the end of training and at the early stop",
 }
 
@@ -30,7 +31,8 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     if kind in _OWN:
         _OWN[kind](rows)
         return
-    first = rows[0]
+    rows = _last_looks(rows) if kind == "moving" else rows
+    first = rows[-1]
     samples = next((row.samples for row in rows if row.samples is not None), 0)
     print(
         f"{first.model}: {first.metric} on {samples} samples of {first.split}; {_NUMBERS[kind]}\n"
@@ -39,6 +41,27 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     reasons = Counter((row.status, row.message) for row in rows if row.message)
     for (status, message), count in reasons.items():
         print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
+
+
+def _last_looks(rows: Sequence[Any]) -> list[Any]:
+    """One row a network with moving masks."""
+    newest = {(row.rule, row.sparsity, row.matched, row.seed): row for row in rows}
+    return list(newest.values())
+
+
+def _moving(row: Any) -> dict[str, str]:
+    """A line of an experiment with moving masks."""
+    shares = {"asked": row.sparsity, "achieved": row.achieved_sparsity, row.metric: row.value}
+    shares |= {"validation": row.validation_value, "training cost": row.training_cost}
+    shares |= {"inference cost": row.inference_cost, "ever live": row.explored}
+    return {
+        "rule": row.rule + (f" (counts of {row.matched})" if row.matched else ""),
+        "seed": str(row.seed),
+        "step": f"{row.step} of {row.steps}",
+        **{name: "" if share is None else f"{share:.2%}" for name, share in shares.items()},
+        "execution": row.execution,
+        "status": row.status,
+    }
 
 
 def _training(row: Any) -> dict[str, str]:
@@ -59,6 +82,8 @@ def _training(row: Any) -> dict[str, str]:
 def _line(kind: str, row: Any) -> dict[str, str]:
     if kind == "tickets":
         return _training(row)
+    if kind == "moving":
+        return _moving(row)
     names = {name.replace("_", " "): str(getattr(row, name)) for name in _COLUMNS[kind]}
     achieved = row.achieved_sparsity
     line = names | {

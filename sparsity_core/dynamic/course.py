@@ -80,6 +80,11 @@ class MovingCourse(Course):
         return Clock(self.step, self.steps, len(self.sizes))
 
     @property
+    def macs(self) -> float:
+        """Multiply-adds of a forward pass for one sample with what lives."""
+        return self._macs
+
+    @property
     def dense_macs(self) -> float:
         """Of a forward pass for one sample without masks."""
         each = self._products.each

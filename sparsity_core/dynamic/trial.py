@@ -1,0 +1,191 @@
+"""One network of a plan, from its first step to its last, measured on the way.
+
+A trial is a function of its training alone: what was saved when a process died is gone on from,
+and what was not is trained again, with the same numbers either way.
+"""
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from sparsity_core import checkpoint
+from sparsity_core.cost import cost
+from sparsity_core.dynamic.budgets import Budgets, budgets_of
+from sparsity_core.dynamic.course import MovingCourse, Products
+from sparsity_core.dynamic.film import Film
+from sparsity_core.dynamic.row import MovingResult
+from sparsity_core.errors import NonFiniteError
+from sparsity_core.setting import evaluation_samples
+from sparsity_core.task import Task
+from sparsity_core.tickets.fresh import fresh_model
+from sparsity_core.train import evaluate
+from sparsity_core.weights import Masks, prunable
+
+if TYPE_CHECKING:
+    from sparsity_core.dynamic.plan import MovingPlan, MovingPoint, OneTraining
+
+_SAVED_EVERY = 20.0  # seconds of training that a kill may cost
+
+
+class Trial:
+    """A network under training; `measure` takes its points in order."""
+
+    def __init__(self, task: Task, plan: "MovingPlan", training: "OneTraining") -> None:
+        self.task, self.plan, self.training = task, plan, training
+        self._rows: dict[int, dict[str, Any]] = {}  # by step, of what was looked at
+        self._course: MovingCourse | None = None
+        self._film: Film | None = None
+        self._broken: NonFiniteError | None = None
+        self._last_saved = time.monotonic()
+        if saved := checkpoint.load(training.id):
+            self._rows = saved["rows"]
+
+    def measure(self, point: "MovingPoint") -> MovingResult:
+        """The row of a point. Raises NonFiniteError from the step on at which training broke."""
+        if point.step not in self._rows:
+            if self._broken:
+                raise self._broken
+            try:
+                self._train_(point.step)
+            except NonFiniteError as error:
+                self._broken = error
+                raise
+        blank = self.plan.unmeasured(point, "ok", "")
+        return replace(blank, **self._rows[point.step])
+
+    def _train_(self, until: int) -> None:
+        """Look at every step of the plan's that is not past, up to this one."""
+        course, film = self._standing()
+        for step in self.plan.looks:
+            if step in self._rows or step > until:
+                continue
+            losses = course.advance_(step)
+            course.refresh_()
+            film.add_(step, course.live)
+            self._rows[step] = self._look(course, sum(losses) / len(losses) if losses else None)
+            if step < self.plan.steps and time.monotonic() - self._last_saved > _SAVED_EVERY:
+                self._save(_under_way(self.training), course=course.save())
+        if until == self.plan.steps:
+            with course.as_used():
+                state = course.state()
+            self._save(self.training.id, masks=_on_cpu(course.live), state=_on_cpu(state))
+            checkpoint.delete(_under_way(self.training))
+
+    def _standing(self) -> tuple[MovingCourse, Film]:
+        """The course where it was saved, or before its first step."""
+        if self._course is None or self._film is None:
+            self._rows = {}
+            self._course = course_of(self.task, self.plan, self.training)
+            self._film = Film.of(self._course.live)
+            if saved := checkpoint.load(_under_way(self.training)):
+                self._course.resume_(saved["course"])
+                self._film, self._rows = Film.from_dict(saved["film"]), saved["rows"]
+        return self._course, self._film
+
+    def _save(self, name: str, **content: Any) -> None:
+        assert self._film is not None
+        checkpoint.save(name, {"film": self._film.to_dict(), "rows": self._rows, **content})
+        self._last_saved = time.monotonic()
+
+    def _look(self, course: MovingCourse, train_loss: float | None) -> dict[str, Any]:
+        plan, task = self.plan, self.task
+        options = {"loss": task.loss, "metric": task.metric, "device": plan.device}
+        last = course.step == plan.steps
+        samples = evaluation_samples(task, plan.setting) if last else None
+        with course.as_used():
+            seen = evaluate(course.model, task.validation, **options)  # type: ignore[arg-type]
+            reported = evaluate(course.model, samples, **options) if samples else None  # type: ignore[arg-type]
+        layers = prunable(task.model)
+        living = {name: int(mask.sum()) for name, mask in course.live.items()}
+        zeros = sum(layers[name].size - count for name, count in living.items())
+        emptied = [name for name, count in living.items() if not count]
+        dense_training = 3 * course.dense_macs * _samples_of(course)
+        return {
+            "achieved_sparsity": zeros / sum(layer.size for layer in layers.values()),
+            "value": reported.value if reported else None,
+            "validation_value": seen.value,
+            "validation_loss": seen.loss,
+            "train_loss": train_loss,
+            "training_cost": course.spent / dense_training,
+            "inference_cost": course.macs / course.dense_macs,
+            "explored": course.history.explored,
+            **course.history.take_(),
+            "ablated": sum(course.history.ablated.values()),
+            "layers": json.dumps(living),
+            "samples": len(samples or task.validation),
+            "status": "collapsed" if emptied else "ok",
+            "message": f"no weight left in {', '.join(emptied)}" if emptied else "",
+        }
+
+
+def course_of(task: Task, plan: "MovingPlan", training: "OneTraining") -> MovingCourse:
+    """A course before its first step."""
+    model = fresh_model(task, training.seed)
+    budgets = _budgets(task, plan, training)
+    found = cost(task.model, task.train.inputs[:1])
+    each = {layer.name: layer.macs / layer.parameters for layer in found.layers}
+    others = found.other_macs + sum(
+        layer.macs for layer in found.layers if layer.name not in budgets.kept
+    )
+    return MovingCourse(
+        model,
+        task.train,
+        plan.training,
+        training.rule,
+        budgets.kept,
+        loss=task.loss,
+        seed=training.seed,
+        device=plan.device,
+        products=Products({name: each[name] for name in budgets.kept}, others),
+    )
+
+
+def ended(training: "OneTraining") -> tuple[Masks, dict[str, Tensor], Film] | None:
+    """Final masks, weights as used, and the film of a training from its file; None without one."""
+    saved = checkpoint.load(training.id)
+    if saved is None:
+        return None
+    return saved["masks"], saved["state"], Film.from_dict(saved["film"])
+
+
+def film_so_far(training: "OneTraining") -> Film | None:
+    """The film of a training, ended or as it was last saved; None when there is none."""
+    saved = checkpoint.load(training.id) or checkpoint.load(_under_way(training))
+    return Film.from_dict(saved["film"]) if saved else None
+
+
+def forget(plan: "MovingPlan") -> None:
+    """Delete the files of a plan; its stored rows stay."""
+    for training in plan.trainings():
+        checkpoint.delete(training.id)
+        checkpoint.delete(_under_way(training))
+
+
+def _budgets(task: Task, plan: "MovingPlan", training: "OneTraining") -> Budgets:
+    sparsity = training.sparsity if training.sparsity is not None else plan.sparsities[0]
+    budgets = budgets_of(task.model, training.rule, plan.allocation, sparsity, plan.skip)
+    if training.matched is None:
+        return budgets
+    other = plan.one(training.seed, training.matched, None)
+    if ended(other) is None:  # trained again when its file is gone, with the same numbers
+        list(plan.run(task, [p for p in plan.points() if p.training == other]))
+    found = ended(other)
+    assert found is not None
+    return replace(budgets, kept={name: int(mask.sum()) for name, mask in found[0].items()})
+
+
+def _samples_of(course: MovingCourse) -> int:
+    """How many samples all steps of a course see together."""
+    whole, rest = divmod(course.steps, len(course.sizes))
+    return whole * sum(course.sizes) + sum(course.sizes[:rest])
+
+
+def _under_way(training: "OneTraining") -> str:
+    return f"{training.id}-under-way"
+
+
+def _on_cpu(tensors: Masks) -> Masks:
+    return {name: value.cpu() for name, value in tensors.items()}

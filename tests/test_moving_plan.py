@@ -1,0 +1,312 @@
+"""Experiments with moving masks: points, rows, films, and going on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sparsity_core.allocations import Global
+from sparsity_core.cli import main
+from sparsity_core.data import Split
+from sparsity_core.dynamic import RULES, Dense, RigL, SRigL, Static
+from sparsity_core.dynamic import trial as trial_module
+from sparsity_core.dynamic.choice import options_from, rule_with
+from sparsity_core.dynamic.film import Film
+from sparsity_core.dynamic.plan import plan_moving
+from sparsity_core.dynamic.trial import Trial, ended, film_so_far, forget
+from sparsity_core.errors import SparsityError
+from sparsity_core.executors import InProcess
+from sparsity_core.jobs import Job
+from sparsity_core.plans import plan_from_dict, row_from_dict
+from sparsity_core.recipe import Training
+from sparsity_core.store import Store
+from sparsity_core.task import Task
+
+TRAINING = Training(steps=30, rate=0.1, batch_size=16, weight_decay=1e-3)
+FRESH = lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))  # noqa: E731
+
+
+def make_task():
+    """A small problem; also what the killed process loads."""
+    make = torch.Generator().manual_seed(5)
+
+    def split(count):
+        inputs = torch.randn(count, 8, generator=make)
+        return Split(inputs, inputs[:, :4].argmax(1))
+
+    torch.manual_seed(0)
+    model = FRESH().eval()
+    return Task(
+        "tests.test_moving_plan:make_task", model, split(96), split(40), split(50), fresh=FRESH
+    )
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
+    return make_task()
+
+
+def plan_of(task, rules=None, **options):
+    rules = rules or [RigL(every=3)]
+    options = {"training": TRAINING, "sparsities": [0.75], "every": 7, "device": "cpu"} | options
+    return plan_moving(task, rules=rules, **options)
+
+
+def found(rows):
+    """What was measured, without how long it took."""
+    return [asdict(replace(row, seconds=0.0)) for row in rows]
+
+
+def test_points_by_eye(task):
+    plan = plan_of(
+        task,
+        [RigL(), RULES.make("str"), RULES.make("sr-ste")],
+        sparsities=[0.5, 0.75],
+        seeds=[0, 1],
+        matched=True,
+    )
+    assert plan.looks == [0, 7, 14, 21, 28, 30]
+    names = [(t.rule, t.sparsity, t.matched) for t in plan.trainings() if t.seed == 0]
+    learned = RULES.make("str")
+    assert names == [
+        (Dense(), 0.0, None),
+        (Static(), 0.5, None),
+        (Static(), 0.75, None),
+        (RigL(), 0.5, None),
+        (RigL(), 0.75, None),
+        (learned, None, None),
+        (RigL(), None, learned),
+        (RULES.make("sr-ste"), 0.5, None),
+    ]
+    points = plan.points()
+    assert len({point.id for point in points}) == len(points) == 2 * 8 * 6
+    assert [len(group) for group in plan.groups(points)] == [6] * 16
+
+
+def test_plans_are_plain_data(task):
+    plan = plan_of(task, [RigL(), RULES.make("ac-dc"), SRigL(ablate=0.5)])
+    again = plan_from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert again.digest == plan.digest
+    assert [p.id for p in again.points()] == [p.id for p in plan.points()]
+    assert plan.title.endswith(
+        "moving masks, dense, static, rigl, ac-dc, srigl(ablate=0.5) at 0.75"
+    )
+
+
+def test_points_are_shared_by_plans_with_other_rules(task):
+    one, other = plan_of(task), plan_of(task, [SRigL(), RigL(every=3)])
+    assert {p.id for p in one.points()} < {p.id for p in other.points()}
+    moved = plan_of(task, every=8)
+    assert not {p.id for p in one.points()} & {p.id for p in moved.points()}
+
+
+def test_rows_by_eye(task):
+    plan = plan_of(task)
+    rows = list(plan.run(task, plan.points()))
+    assert [row.status for row in rows] == ["ok"] * 18
+    dense, static, rigl = rows[5], rows[11], rows[17]
+    assert (dense.training_cost, dense.inference_cost, dense.achieved_sparsity) == (1.0, 1.0, 0.0)
+    # A quarter of 128 + 64 weights lives, and there is nothing else to multiply by.
+    assert (static.inference_cost, static.achieved_sparsity) == (0.25, 0.75)
+    assert static.training_cost == pytest.approx(0.25)
+    assert sum(json.loads(static.layers).values()) == 48
+    assert static.explored == 0.25
+    # Updates at 3, 6, ..., 21: of the steps 7 take 2 f_S + f_D instead of 3 f_S.
+    assert rigl.training_cost == pytest.approx((23 * 0.75 + 7 * 1.5) / 90)
+    assert rigl.explored > 0.25
+    assert rigl.born + rigl.returned == rigl.died == 0  # masks stand still since step 22
+    assert sum(row.died for row in rows[12:18]) > 0
+    for row in rows:
+        last = row.step == 30
+        assert (row.value is not None) == last
+        assert (row.split, row.samples) == (("test", 50) if last else ("validation", 40))
+        assert row_from_dict("moving", asdict(row)) == row
+
+
+def test_a_look_changes_nothing(task):
+    seldom, often = plan_of(task, every=30), plan_of(task, every=1)
+    last = [
+        {(r.rule, r.seed): r for r in plan.run(task, plan.points())} for plan in (seldom, often)
+    ]
+    for name, row in last[0].items():
+        other = last[1][name]
+        assert (row.value, row.validation_loss) == (other.value, other.validation_loss)
+        assert (row.training_cost, row.explored) == (other.training_cost, other.explored)
+
+
+@pytest.mark.parametrize("kind", ["rigl", "set", "sparse-momentum", "top-kast", "str", "gmp"])
+def test_going_on_after_a_stop_gives_the_same_rows(task, monkeypatch, kind):
+    monkeypatch.setattr(trial_module, "_SAVED_EVERY", 0.0)
+    options = {"every": 3} if "every" in RULES.options_of(kind) else {}
+    plan = plan_of(task, [RULES.make(kind, **options)])
+    points = [p for p in plan.points() if p.training == plan.trainings()[-1]]
+    whole = found(plan.run(task, points))
+    final = ended(points[0].training)
+    forget(plan)
+    assert ended(points[0].training) is None
+    stopped = Trial(task, plan, points[0].training)
+    for point in points[:3]:
+        stopped.measure(point)
+    assert film_so_far(points[0].training).steps == [0, 7, 14]
+    # Rows 1 and 2 were saved but not stored: they are not trained again, and come out the same.
+    assert found(plan.run(task, points[1:])) == whole[1:]
+    again = ended(points[0].training)
+    assert all(torch.equal(final[0][name], again[0][name]) for name in final[0])
+    assert all(torch.equal(final[1][name], again[1][name]) for name in final[1])
+    assert final[2].steps == again[2].steps == plan.looks
+    # And when all is over the file alone gives every row.
+    assert found(plan.run(task, points)) == whole
+
+
+_KILLED = """
+import os, signal
+from sparsity_core.dynamic import RigL, trial
+from sparsity_core.executors import InProcess
+from sparsity_core.jobs import Job
+from sparsity_core.store import Store
+from tests.test_moving_plan import make_task, plan_of
+import torch
+torch.set_num_threads(1)
+trial._SAVED_EVERY = 0.0
+update = RigL.update
+def killed(self, state):
+    if state.clock.step == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(self, state)
+RigL.update = killed
+task = make_task()
+Job(plan_of(task), Store()).run(InProcess(task))
+"""
+
+
+def test_killed_in_the_middle_of_an_update(task, tmp_path, monkeypatch):
+    plan = plan_of(task)
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path / "whole"))
+    whole = found(plan.run(task, plan.points()))
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path / "killed"))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", _KILLED], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    store = Store()
+    stored = store.rows(plan)
+    assert [row.step for row in stored[-3:]] == [0, 7, 14]
+    assert store.runs()[0].state == "interrupted"
+    assert film_so_far(plan.trainings()[-1]).steps == [0, 7, 14]
+    job = Job(store.plan(plan.digest), store)
+    job.run(InProcess(task))
+    assert job.view.state == "done"
+    assert found(store.rows(plan)) == whole
+
+
+def test_a_training_that_breaks_is_rows_with_a_status(task):
+    plan = plan_of(task, training=replace(TRAINING, rate=1e30))
+    rows = list(plan.run(task, plan.points()))
+    first = [row for row in rows if row.rule == "dense"]
+    assert [row.status for row in first] == ["ok"] + ["nan"] * 5
+    assert "lower the rate" in first[-1].message
+    assert first[-1].value is None
+
+
+def test_a_layer_without_weights_is_collapsed(task):
+    plan = plan_of(task, [Static()], sparsities=[1.0])
+    row = list(plan.run(task, plan.points()))[-1]
+    assert (row.status, row.achieved_sparsity) == ("collapsed", 1.0)
+    assert row.message == "no weight left in 0.weight, 2.weight"
+
+
+def test_matched_has_the_counts_that_were_learned(task):
+    learned = RULES.make("str", initial=-1.5)
+    plan = plan_of(task, [learned], matched=True)
+    matched = [p for p in plan.points() if p.training.matched][-1:]
+    row = list(plan.run(task, matched))[-1]  # trains what it builds on by itself
+    other = list(plan.run(task, [p for p in plan.points() if p.training.rule == learned]))[-1]
+    assert 0 < other.achieved_sparsity < 1
+    assert row.layers == other.layers
+    assert (row.rule, row.matched) == ("rigl", "str(initial=-1.5)")
+
+
+def test_another_state_of_the_model_is_refused(task):
+    plan = plan_of(task)
+    plan.check(task)
+    other = replace(task, validation=task.test)
+    with pytest.raises(SparsityError, match="validation digest has changed"):
+        plan.check(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rules": []}, "no rules chosen"),
+        ({"sparsities": [90]}, "write 0.9 for 90"),
+        ({"allocation": Global()}, "unknown distribution 'global'"),
+        ({"execution": "fast"}, "unknown execution"),
+        ({"every": 0}, "every must be 1"),
+        ({"training": Training(steps=0)}, "at least one step"),
+        ({"skip": ["nowhere"]}, "unknown layer"),
+        ({"split": "all"}, "unknown split"),
+    ],
+)
+def test_bad_plans_are_refused(task, options, message):
+    given = {"rules": [RigL()], "training": TRAINING, "sparsities": [0.5]} | options
+    with pytest.raises(SparsityError, match=message):
+        plan_moving(task, **given)
+
+
+def test_a_film_is_its_masks():
+    make = torch.Generator().manual_seed(0)
+    frames = [{"a": torch.rand(5, 7, generator=make) < 0.3} for _ in range(6)]
+    film = Film.of(frames[0])
+    for step, masks in enumerate(frames[:3]):
+        film.add_(step, masks)
+    film = Film.from_dict(film.to_dict())  # saved, and gone on with elsewhere
+    for step, masks in enumerate(frames[3:], 3):
+        film.add_(step, masks)
+    assert film.steps == list(range(6))
+    for shown, masks in zip(film.masks("a"), frames, strict=True):
+        assert np.array_equal(shown, masks["a"].numpy())
+    assert Film.of({"large": torch.ones(1024, 1024, dtype=torch.bool)}).shapes == {}
+
+
+def test_rules_from_words():
+    shared = {"every": 20, "drop": 0.5, "until": 0.6}
+    assert rule_with("rigl", shared, {}) == RigL(20, 0.6, 0.5)
+    assert rule_with("static", shared, {}) == Static()
+    assert rule_with("set", shared, {}) == RULES.make("set", every=20, drop=0.5)
+    own = options_from("srigl:ablate=0.5, mest:soft=true,mest:extra=0.1/0,mest:stages=0.5")
+    assert rule_with("srigl", {}, own["srigl"]) == SRigL(ablate=0.5)
+    mest = RULES.make("mest", soft=True, extra=(0.1, 0.0), stages=(0.5,))
+    assert rule_with("mest", {}, own["mest"]) == mest
+    assert options_from("srigl-2:4:drop=0.1") == {"srigl-2:4": {"drop": "0.1"}}
+    for text in ("rigl", "rigl:drop", ":drop=1"):
+        with pytest.raises(SparsityError, match="write RULE:NAME=VALUE"):
+            options_from(text)
+    with pytest.raises(SparsityError, match="no float"):
+        rule_with("rigl", {}, {"drop": "much"})
+    with pytest.raises(SparsityError, match="did you mean 'drop'"):
+        rule_with("rigl", {}, {"dorp": "1"})
+
+
+def test_the_command(task, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["train", "digits-mlp", "--rules", "rigl,autosparse", "--sparsity", ".9"]
+    words += ["--steps", "6", "--every", "3", "--interval", "2", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "rows.csv")]) == 0
+    shown = capsys.readouterr()
+    assert "rigl(every=2)" in shown.out
+    assert shown.out.count("6 of 6") == 4
+    assert "simulated" in shown.out
+    assert (tmp_path / "rows.csv").read_text().count("\n") == 1 + 4 * 3
+    assert main(words) == 0
+    assert "12 of 12 points are stored already" in capsys.readouterr().err
+    assert main([*words, "--options", "rigl:dorp=1"]) == 2
+    assert main(["rules"]) == 0
+    assert "sparse-momentum" in capsys.readouterr().out
