@@ -247,7 +247,7 @@ def test_sensitivity_says_what_is_missing():
     with pytest.raises(SparsityError, match="no curve of a; sweep"):
         ALLOCATIONS.make("sensitivity").sparsities(layers, 0.5)
     with pytest.raises(
-        SparsityError, match=r"end where 0\.9333 of the weights are gone, asked for 0\.95"
+        SparsityError, match=r"curves end with 0\.9333 of the weights gone, asked for 0\.95"
     ):
         ALLOCATIONS.make("sensitivity", curves=CURVES).sparsities(layers, 0.95)
     with pytest.raises(SparsityError, match="not finite"):
