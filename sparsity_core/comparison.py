@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.intervals import paired_difference
+from sparsity_core.intervals import Interval, paired_difference
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import mask_
 
@@ -31,7 +31,7 @@ class Comparison:
 
 def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
     """Differences with paired 95 % intervals, which see only the samples that changed."""
-    drop = paired_difference(dense.values, pruned.values)
+    drop = _drop(dense, pruned)
     rise = paired_difference(pruned.losses, dense.losses)
     return Comparison(
         value=pruned.value,
@@ -46,6 +46,22 @@ def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
         loss_rise_high=rise.high,
         samples=len(pruned.values),
     )
+
+
+def _drop(dense: Evaluation, pruned: Evaluation) -> Interval:
+    """How much worse the metric is, positive when it is worse, whichever way it counts."""
+    better, worse = dense.values, pruned.values
+    sign = 1 if dense.metric.higher_is_better else -1
+    found = paired_difference(*((better, worse) if sign > 0 else (worse, better)))
+    if dense.metric.of_mean is None:
+        return found
+    # The metric grows with the mean, so the ends of the interval may be carried over.
+    mean = float(dense.values.double().mean())
+
+    def shown(change: float) -> float:
+        return sign * (dense.value - dense.metric.shown(mean - sign * change))
+
+    return Interval(shown(found.value), shown(found.low), shown(found.high))
 
 
 @contextmanager

@@ -1,45 +1,40 @@
 """A task: a trained model, the data it is measured on, and what counts as good."""
 
-import importlib
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity_core.data import Split
 from sparsity_core.digest import digest_of, digest_of_tensors
 from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.intake.fit import load_
+from sparsity_core.intake.how import How, parse
+from sparsity_core.intake.parts import Parts, parts_of
+from sparsity_core.intake.samples import read_samples
+from sparsity_core.intake.source import check_module, from_timm, from_transformers, made_by
+from sparsity_core.metrics import ACCURACY, Metric, PerSample, cross_entropy, metric_of
 
-PerSample = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> (N,)
+__all__ = [
+    "ACCURACY",
+    "SPLITS",
+    "CatalogEntry",
+    "Metric",
+    "PerSample",
+    "Task",
+    "catalog",
+    "cross_entropy",
+    "load_task",
+    "task_of",
+]
+
 SPLITS = ("train", "validation", "test")
 _GROUP = "sparsity_core.models"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number for each sample; its mean over the samples is the result."""
-
-    name: str
-    per_sample: PerSample
-    higher_is_better: bool = True
-
-
-def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(1) == targets).float()
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The cross-entropy of each sample, in nats: outputs (N, classes), targets (N,) -> (N,)."""
-    return F.cross_entropy(outputs, targets, reduction="none")
-
-
-ACCURACY = Metric("accuracy", _correct)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +55,7 @@ class Task:
     classes: tuple[str, ...] = ()
     card: Mapping[str, Any] | None = None  # how the model was trained
     fresh: Callable[[], nn.Module] | None = None  # builds it untrained, from torch's random state
+    notes: tuple[str, ...] = ()  # what a person should know of it
 
     def __post_init__(self) -> None:
         if self.model.training:
@@ -116,48 +112,80 @@ def catalog() -> dict[str, CatalogEntry]:
 
 
 def load_task(reference: str, seed: int = 0) -> Task:
-    """The task of a catalog name, or what `package.module:factory` returns.
+    """The task of a catalog name, or of a model of one's own.
 
-    A factory takes nothing or `seed`. The task's name is the reference. A reference with a colon
-    imports and runs code: take it from the person at the machine only. Raises SparsityError for
-    an unknown name, missing data, or a module or factory that fails.
+    One's own: `package.module:factory` that returns a Task, or that returns an nn.Module with data
+    said behind it, as `reference_of` writes it: `my.models:make?weights=best.pt&data=val`. Also
+    `timm:NAME`, `hf:DIRECTORY`, `onnx:FILE`. A factory takes nothing or `seed`. The task's name is
+    the reference. A reference with a colon may import and run code: take it from the person at the
+    machine only. Raises SparsityError for an unknown name, missing data, or a module or factory
+    that fails.
     """
-    if ":" in reference:
-        return replace(_from_factory(reference, seed), name=reference)
+    source, how = parse(reference)
+    if ":" in source:
+        return replace(_own(source, how, seed), name=reference)
     entries = catalog()
-    if reference not in entries:
-        raise unknown("model", reference, entries)
-    if (reason := entries[reference].missing()) is not None:
-        raise SparsityError(f"{reference}: its data is missing; {reason}")
-    return entries[reference].load(seed)
+    if source not in entries:
+        raise unknown("model", source, entries)
+    if (reason := entries[source].missing()) is not None:
+        raise SparsityError(f"{source}: its data is missing; {reason}")
+    return replace(_with(entries[source].load(seed), how), name=reference)
 
 
-def _from_factory(reference: str, seed: int) -> Task:
-    module_name, _, attribute = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything on import
+def task_of(
+    model: nn.Module, data: Any, *, name: str = "own model", seed: int = 0, **options: Any
+) -> Task:
+    """The task of any module and data, for a notebook; the module itself is left alone.
+
+    `data` is what `read_samples` takes: a path, arrays, (inputs, targets), splits by name. Options
+    are the fields of `How`, such as `metric`, `input_size`, `mean`, `std`, `classes`, `output`.
+    What should be known of the task is in its `notes`. Points of it run in this process: a worker
+    process can load only a task that has a reference.
+    """
+    how = How(**options)
+    return _assembled(name, parts_of(model, read_samples(data, how, seed), how))
+
+
+def _own(source: str, how: How, seed: int) -> Task:
+    kind, _, rest = source.partition(":")
+    model: Any
+    if kind == "timm":
+        model, how = from_timm(rest, how)
+    elif kind == "hf":
+        model = from_transformers(rest)
+    else:
+        model = made_by(source, seed)
+    if isinstance(model, Task):
+        return _with(model, how)
+    if not how.data:
         raise SparsityError(
-            f"{reference}: module {module_name!r} could not be imported ({_said(error)}); "
-            "install it or put its folder on PYTHONPATH"
-        ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        raise unknown(f"factory in {module_name}", attribute, public)
-    try:
-        takes_seed = "seed" in inspect.signature(factory).parameters
-        task = factory(seed=seed) if takes_seed else factory()
-    except SparsityError:
-        raise
-    except Exception as error:  # a factory is anybody's code
-        raise SparsityError(f"{reference}: the factory failed ({_said(error)})") from error
-    if not isinstance(task, Task):
-        raise SparsityError(
-            f"{reference} returned {type(task).__name__}; a factory must return a "
-            "sparsity_core.task.Task(name, model, train, validation, test)"
+            f"{source} returned {type(model).__name__}; a factory must return a "
+            "sparsity_core.task.Task(name, model, train, validation, test), or an nn.Module "
+            "beside data: say which with --data"
         )
-    return task
+    model = check_module(source, model)
+    notes = load_(model, how.weights, how.place or None) if how.weights else []
+    parts = parts_of(model, read_samples(how.data, how, seed), how, own_copy=False)
+    return _assembled(source, parts, notes)
+
+
+def _with(task: Task, how: How) -> Task:
+    """A task that is whole already, with other weights or another metric."""
+    extra = {f.name for f in fields(how) if getattr(how, f.name) != f.default}
+    if strange := sorted(extra - {"weights", "place", "metric"}):
+        raise SparsityError(
+            f"{task.name} brings its own data; {strange[0].replace('_', '-')} cannot be said of it"
+        )
+    if how.weights:
+        model = copy.deepcopy(task.model)
+        notes = load_(model, how.weights, how.place or None)
+        task = replace(task, model=model, card=None, notes=(*task.notes, *notes))
+    return replace(task, metric=metric_of(how.metric)) if how.metric else task
+
+
+def _assembled(name: str, parts: Parts, notes: Sequence[str] = ()) -> Task:
+    values = {field.name: getattr(parts, field.name) for field in fields(parts)}
+    return Task(name, **(values | {"notes": (*notes, *parts.notes)}))
 
 
 def _said(error: Exception) -> str:

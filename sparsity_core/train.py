@@ -22,12 +22,13 @@ class Evaluation:
 
     values: Tensor  # the metric
     losses: Tensor
-    predictions: Tensor
+    predictions: Tensor  # the place of the largest output
+    metric: Metric = ACCURACY
 
     @property
     def value(self) -> float:
-        """The metric's mean."""
-        return self.values.double().mean().item()
+        """The metric: its mean, or what that stands for."""
+        return self.metric.shown(self.values.double().mean().item())
 
     @property
     def loss(self) -> float:
@@ -61,13 +62,13 @@ def evaluate(
             broken += int((~torch.isfinite(outputs)).reshape(len(outputs), -1).any(1).sum())
             values.append(metric.per_sample(outputs, targets).cpu())
             losses.append(loss(outputs, targets).cpu())
-            predictions.append(outputs.argmax(1).cpu())
+            predictions.append(outputs.reshape(len(outputs), -1).argmax(1).cpu())
     if broken:
         raise NonFiniteError(
             f"{split.name}: the outputs for {broken} of {len(split)} samples are NaN or infinite; "
             "look for broken weights or inputs"
         )
-    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions))
+    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions), metric)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sparsity_core.cli.kernels import add_kernels
+from sparsity_core.cli.own import add_own
 from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.cli.train import add_train
@@ -22,6 +23,7 @@ _EXAMPLES = """examples:
   sparsity prune digits-lenet --recipe recipe.yaml --out lenet --shrink --onnx
   sparsity check digits-lenet --recipe recipe.yaml --max-drop 1 --min-speedup 1.5
   sparsity train digits-mlp --rules rigl,set --sparsity .9 --interval 20 --seeds 0,1,2
+  sparsity sweep my.models:make --weights best.safetensors --data ./val --input-size 3x224x224
   sparsity runs
 """
 
@@ -109,7 +111,7 @@ def _add_curve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_where(command: argparse.ArgumentParser) -> None:
     """What sweep and curve share: model, samples, sparsities, where results go."""
-    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
     command.add_argument("--sparsities", default=".5,.7,.8,.9,.95", metavar=".5,.9")
     command.add_argument("--split", default="validation", help="train, validation or test")
     command.add_argument("--samples", type=int, help="of the split; default: all")
@@ -119,6 +121,7 @@ def _add_where(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--workers", type=int, default=0, help="processes; default 0: this one")
     command.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    add_own(command)
     _add_store(command)
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.cli.files import check_target, write_rows
+from sparsity_core.cli.own import reference, tell
 from sparsity_core.cli.table import print_rows
 from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
@@ -36,7 +37,8 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 def sweep(chosen: argparse.Namespace) -> int:
     """`sparsity sweep`."""
     check_target(chosen.out)
-    task = load_task(chosen.model)
+    task = load_task(reference(chosen))
+    tell(task.notes)
     plan = plan_sweep(
         task,
         layers=names(chosen.layers),
@@ -52,7 +54,8 @@ def sweep(chosen: argparse.Namespace) -> int:
 def curve(chosen: argparse.Namespace) -> int:
     """`sparsity curve`."""
     check_target(chosen.out)
-    task = load_task(chosen.model)
+    task = load_task(reference(chosen))
+    tell(task.notes)
     rounds = {} if chosen.rounds is None else {"rounds": chosen.rounds}
     as_pruned = Recipe(
         scorer=SCORERS.make(chosen.scorer),

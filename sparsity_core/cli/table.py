@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sparsity_core.cli.kernel_table import print_kernels, print_latency
+from sparsity_core.metrics import is_share
 
 _OWN: dict[str, Callable[[Any], None]] = {"kernels": print_kernels, "latency": print_latency}
 _COLUMNS = {
@@ -34,9 +35,10 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     rows = _last_looks(rows) if kind == "moving" else rows
     first = rows[-1]
     samples = next((row.samples for row in rows if row.samples is not None), 0)
-    print(
-        f"{first.model}: {first.metric} on {samples} samples of {first.split}; {_NUMBERS[kind]}\n"
-    )
+    numbers = _NUMBERS[kind]
+    if not is_share(first.metric):
+        numbers = numbers.replace(" in points", "")
+    print(f"{first.model}: {first.metric} on {samples} samples of {first.split}; {numbers}\n")
     print(pd.DataFrame([_line(kind, row) for row in rows]).to_string(index=False), end="\n\n")
     reasons = Counter((row.status, row.message) for row in rows if row.message)
     for (status, message), count in reasons.items():
@@ -97,7 +99,9 @@ def _line(kind: str, row: Any) -> dict[str, str]:
         "status": "no-op" if row.status == "ok" and getattr(row, "no_op", False) else row.status,
     }
     if row.value is not None:
-        line[row.metric] = f"{row.value:.2%}"
+        share = is_share(row.metric)
+        line[row.metric] = f"{row.value:.2%}" if share else f"{row.value:.5g}"
         for name, column in (("drop", "drop"), ("from", "drop_low"), ("to", "drop_high")):
-            line[name] = f"{100 * getattr(row, column):+.2f}"
+            number = getattr(row, column)
+            line[name] = f"{100 * number:+.2f}" if share else f"{number:+.4g}"
     return line

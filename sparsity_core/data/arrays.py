@@ -27,18 +27,16 @@ def digits(seed: int) -> Dataset:
     )
 
 
-def npz(name: str, path: Path, seed: int) -> Dataset:
-    """Arrays `x` (N, ...) and `y` (N,) of one npz file; nothing pickled is read."""
-    broken = f"{path}: not a plain npz file of arrays x and y"
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file; nothing pickled is read, and no more than 2 GiB."""
+    broken = f"{path}: not a plain npz file of arrays"
     try:
         with zipfile.ZipFile(path) as archive:
             declared = sum(entry.file_size for entry in archive.infolist())
         if declared > _LARGEST:  # before reading: 474 KiB can inflate to 500 MB and far more
             raise SparsityError(f"{path}: inflates to {declared} bytes; {_LARGEST} at most")
         with np.load(path, allow_pickle=False) as arrays:
-            if missing := {"x", "y"} - set(arrays):
-                raise SparsityError(f"{path}: no array {min(missing)!r}; it needs x and y")
-            x, y = arrays["x"], arrays["y"]
+            return dict(arrays)
     except SparsityError:
         raise
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
@@ -46,6 +44,14 @@ def npz(name: str, path: Path, seed: int) -> Dataset:
     except (MemoryError, NotImplementedError, RuntimeError) as error:
         # A header that asks for absurd sizes, an unknown compression, an encrypted member.
         raise SparsityError(f"{broken} ({error or 'too large'})") from error
+
+
+def npz(name: str, path: Path, seed: int) -> Dataset:
+    """Arrays `x` (N, ...) and `y` (N,) of one npz file; nothing pickled is read."""
+    arrays = read_npz(path)
+    if missing := {"x", "y"} - set(arrays):
+        raise SparsityError(f"{path}: no array {min(missing)!r}; it needs x and y")
+    x, y = arrays["x"], arrays["y"]
     if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1:
         raise SparsityError(f"{path}: y is {y.dtype} {y.shape}; it needs one whole number a sample")
     labels = np.unique(y)

@@ -28,6 +28,7 @@ _LARGEST_TOTAL = 4 << 30  # bytes: of all files, and of all pixels
 _LARGEST_SIDE = 4096  # pixels
 
 Images = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (N, H, W, 3) uint8, class names (N,)
+Size = tuple[int, int]  # height, width
 File = tuple[str, int, Any]  # name, size in bytes, a function that reads it
 
 
@@ -36,16 +37,19 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ARCHIVES)
 
 
-def read_images(path: Path) -> Images:
+def read_images(path: Path, size: Size | None = None, most: int = 0) -> Images:
     """All images by split; without split folders everything is `train`. Raises SparsityError.
 
-    All images must have one size. Decoding 60,000 files takes half a minute, so the pixels are kept
+    With a size (height, width) each is scaled until its shorter side is 8/7 of that, and the middle
+    is cut out; without, all images must have one size. `most`: so many at most, evenly spaced over
+    the names. Decoding 60,000 files takes half a minute, so the pixels are kept
     in the cache folder under the name, size and time of what was read.
     """
-    cached = cache_folder() / f"images-{digest_of(_stamp(path))}.npz"
+    asked = [*(size or ()), most] if size or most else []
+    cached = cache_folder() / f"images-{digest_of([*_stamp(path), *asked])}.npz"
     if not cached.is_file():
         arrays: dict[str, Any] = {}
-        for split, (pixels, labels) in _decode(path).items():
+        for split, (pixels, labels) in _decode(path, size, most).items():
             arrays |= {f"{split}/pixels": pixels, f"{split}/labels": labels}
         partial = cached.with_suffix(f".{os.getpid()}")
         with partial.open("wb") as file:
@@ -67,17 +71,17 @@ def _stamp(path: Path) -> list[Any]:
     return [str(path.resolve()), len(files), size, newest]
 
 
-def _decode(path: Path) -> Images:
+def _decode(path: Path, size: Size | None, most: int) -> Images:
     pixels: dict[str, list[np.ndarray]] = {}
     labels: dict[str, list[str]] = {}
     shape: tuple[int, ...] | None = None
     total = 0
-    for name, content in sorted(_contents(path), key=lambda item: item[0]):
+    for name, content in sorted(_contents(path, most), key=lambda item: item[0]):
         folders = PurePosixPath(name).parts[:-1]
         split = next((_SPLITS[f] for f in folders if f in _SPLITS), "train")
         if not folders or folders[-1] in _SPLITS:
             raise SparsityError(f"{path}: {name} lies in no class folder; use CLASS/{name}")
-        image = _pixels(path, name, content)
+        image = _pixels(path, name, content, size)
         shape = shape or image.shape
         total += image.size
         if image.shape != shape:
@@ -94,7 +98,7 @@ def _decode(path: Path) -> Images:
     return {split: (np.stack(pixels[split]), np.array(labels[split])) for split in pixels}
 
 
-def _pixels(path: Path, name: str, content: bytes) -> np.ndarray:
+def _pixels(path: Path, name: str, content: bytes, size: Size | None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if max(image.size) > _LARGEST_SIDE:  # before decoding: a small file can be a huge image
@@ -102,19 +106,32 @@ def _pixels(path: Path, name: str, content: bytes) -> np.ndarray:
                     f"{path}: {name} is {image.width}x{image.height} pixels; "
                     f"{_LARGEST_SIDE} a side at most"
                 )
-            return np.asarray(image.convert("RGB"))
+            colours = image.convert("RGB")
+            return np.asarray(_middle(colours, size) if size else colours)
     except SparsityError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SparsityError(f"{path}: {name} is no readable image ({error})") from error
 
 
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
+def _middle(image: Image.Image, size: Size) -> Image.Image:
+    """The shorter side scaled to 8/7 of what is wanted, as 256 for 224, and the middle of that."""
+    height, width = size
+    scale = max(height / image.height, width / image.width) * 8 / 7
+    large = image.resize(
+        (round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR
+    )
+    left, top = (large.width - width) // 2, (large.height - height) // 2
+    return large.crop((left, top, left + width, top + height))
+
+
+def _contents(path: Path, most: int) -> Iterator[tuple[str, bytes]]:
     """(name, content) of every image file, with names and sizes checked before reading."""
     total = 0
     try:
+        wanted = _spread(path, most) if most else None
         for name, size, read in _files(path):
-            total += size
+            total += size if wanted is None or name in wanted else 0
             if total > _LARGEST_TOTAL:
                 raise SparsityError(f"{path}: holds more than {_LARGEST_TOTAL} bytes; use fewer")
             pure = PurePosixPath(name)
@@ -124,7 +141,8 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
                 raise SparsityError(f"{path}: {name!r} is no plain name; pack the archive anew")
             if size > _LARGEST_FILE:
                 raise SparsityError(f"{path}: {name} has {size} bytes; {_LARGEST_FILE} at most")
-            yield name, read()
+            if wanted is None or name in wanted:
+                yield name, read()
     except SparsityError:
         raise
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
@@ -132,6 +150,13 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
     except (NotImplementedError, RuntimeError) as error:
         # An unknown compression, or an encrypted member.
         raise SparsityError(f"{path}: {error}; pack the archive anew") from error
+
+
+def _spread(path: Path, most: int) -> set[str]:
+    """So many names of images at most, evenly spaced."""
+    names = sorted(n for n, _, _ in _files(path) if PurePosixPath(n).suffix.lower() in _SUFFIXES)
+    places = np.linspace(0, len(names) - 1, min(most, len(names))).astype(int)
+    return {names[place] for place in places}
 
 
 def _files(path: Path) -> Iterator[File]:

@@ -17,7 +17,7 @@ from sparsity_core.status import rows_of
 from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sequential import Question, Standing, rounds
-from sparsity_core.task import Task
+from sparsity_core.task import Metric, Task
 from sparsity_core.train import Evaluation, evaluate
 from sparsity_core.weights import Masks, sparsity_of
 from sparsity_core.workbench import Workbench, workbench
@@ -132,7 +132,9 @@ class _Trials:
         pruned = self.sampler(point, self.masks[point.id], samples)
         self.seen[point.id].append(pruned)
         dense = self.bench.dense.values[self.order.samples[where]]
-        standing = self.standings[point.id].after(_bounded(dense) - _bounded(pruned.values))
+        metric = self.bench.task.metric
+        differences = _bounded(dense, metric) - _bounded(pruned.values, metric)
+        standing = self.standings[point.id].after(differences)
         self.standings[point.id] = standing
         return Early(point, standing, self._last_row(point) if standing.settled else None)
 
@@ -196,9 +198,10 @@ class _Trials:
         }
 
 
-def _bounded(values: Tensor) -> Tensor:
+def _bounded(values: Tensor, metric: Metric) -> Tensor:
     """Metric values of single samples; SparsityError unless all are between 0 and 1."""
-    if not ((values >= 0) & (values <= 1)).all():
+    plain = metric.higher_is_better and metric.of_mean is None
+    if not plain or not ((values >= 0) & (values <= 1)).all():
         raise SparsityError(
             "early answers need a metric between 0 and 1 for each sample, such as accuracy; "
             "measure all samples with another engine"
