@@ -19,6 +19,10 @@ from sparsity_core.kernels.dense_convolution import (
     DenseConvolutionOneDnn,
 )
 from sparsity_core.kernels.convolution import SparseConvolution
+from sparsity_core.kernels.gpu_torch import GpuBsr, GpuCsr, GpuDense
+from sparsity_core.kernels.semi_structured import SemiStructured
+from sparsity_core.kernels.gathered import GpuCondensed, GpuUnstructured
+from sparsity_core.kernels.gpu_balanced import GpuBalanced
 from sparsity_core.kernels.file import load, save
 from sparsity_core.kernels.fold import fold_batch_norms_
 from sparsity_core.kernels.choice import LayerChoice
@@ -42,10 +46,17 @@ __all__ = [
     "DenseOneDnn",
     "DenseTransposed",
     "Ell",
+    "GpuBalanced",
+    "GpuBsr",
+    "GpuCondensed",
+    "GpuCsr",
+    "GpuDense",
+    "GpuUnstructured",
     "Kernel",
     "LayerChoice",
     "Packed",
     "Permute",
+    "SemiStructured",
     "SparseConvolution",
     "SparseModel",
     "Tiled",

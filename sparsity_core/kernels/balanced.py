@@ -52,11 +52,7 @@ class Balanced(Kernel):
 
     def refuses(self, structure: Structure, shape: tuple[int, ...]) -> str | None:
         """Needs such a structure and a multiple of 32 inputs."""
-        if not isinstance(structure, NofM) or WIDTH % structure.m:
-            return "takes masks of n:m where m divides 32, such as 3:32"
-        if shape[1] % WIDTH:
-            return f"needs a multiple of {WIDTH} inputs, got {shape[1]}"
-        return None
+        return why_unbalanced(structure, shape)
 
     def pattern(self, sparsity: float) -> Structure:
         """The n:32 nearest to the sparsity."""
@@ -64,21 +60,7 @@ class Balanced(Kernel):
 
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`values` and `places`, both (groups of 16 outputs, blocks of 32 inputs, n, 16)."""
-        outputs, inputs = weight.shape
-        if inputs % WIDTH:
-            raise SparsityError(
-                f"balanced: {inputs} inputs are no multiple of {WIDTH}; choose permute"
-            )
-        counts = mask.unflatten(1, (-1, WIDTH)).sum(2)
-        n = int(counts[0, 0])
-        if bool((counts != n).any()):
-            row, block = (counts != n).nonzero()[0].tolist()
-            raise SparsityError(
-                f"balanced: output {row} keeps {int(counts[row, block])} of inputs "
-                f"{WIDTH * block} to {WIDTH * block + WIDTH - 1}, output 0 keeps {n} of its first "
-                f"{WIDTH}; prune with n:{WIDTH}, or choose permute"
-            )
-        columns = mask.nonzero()[:, 1].reshape(outputs, inputs // WIDTH, n)
+        columns = balanced_columns("balanced", mask)
         values = weight[mask].to(self.stores).reshape(columns.shape)
         return {
             "values": _side_by_side(values),
@@ -113,6 +95,38 @@ class BalancedBf16(Balanced):
     """
 
     stores: ClassVar[torch.dtype] = torch.bfloat16
+
+
+def why_unbalanced(structure: Structure, shape: tuple[int, ...]) -> str | None:
+    """Why masks of a structure are not n:32, or None."""
+    if not isinstance(structure, NofM) or WIDTH % structure.m:
+        return "takes masks of n:m where m divides 32, such as 3:32"
+    if shape[1] % WIDTH:
+        return f"needs a multiple of {WIDTH} inputs, got {shape[1]}"
+    return None
+
+
+def balanced_columns(name: str, mask: Tensor) -> Tensor:
+    """(outputs, blocks of 32 inputs, n): the columns that an n:32 mask keeps.
+
+    Raises SparsityError, in a kernel's name, for a mask that is none.
+    """
+    outputs, inputs = mask.shape
+    if inputs % WIDTH:
+        raise SparsityError(
+            f"{name}: {inputs} inputs are no multiple of {WIDTH}; choose permute or "
+            "gpu-unstructured"
+        )
+    counts = mask.unflatten(1, (-1, WIDTH)).sum(2)
+    n = int(counts[0, 0])
+    if bool((counts != n).any()):
+        row, block = (counts != n).nonzero()[0].tolist()
+        raise SparsityError(
+            f"{name}: output {row} keeps {int(counts[row, block])} of inputs {WIDTH * block} to "
+            f"{WIDTH * block + WIDTH - 1}, output 0 keeps {n} of its first {WIDTH}; prune with "
+            f"n:{WIDTH}, or choose permute or gpu-unstructured"
+        )
+    return mask.nonzero()[:, 1].reshape(outputs, inputs // WIDTH, n)
 
 
 def _side_by_side(rows: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.kernels.dense_convolution import Convolution
-from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
-from sparsity_core.kernels.timing import Call, interleaved
+from sparsity_core.kernels.gpu_timing import timed
+from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed, dtype_name
+from sparsity_core.kernels.timing import Call
 
 DENSE = "as it was"  # the layer's own dense product
 _REPEATS = 7
+_ROUGH = 100.0
 GEOMETRY = ("stride", "padding", "dilation")  # of a convolution
 CLEAR = 1.05  # times quicker than dense a kernel or model has to be: noise is a few per cent
 
@@ -49,37 +51,53 @@ def why_dense(module: nn.Module) -> str | None:
 
 
 def pack_layer(name: str, module: nn.Module, mask: Tensor, threads: int = 1) -> Packed:
-    """A Linear or Conv2d packed for a named kernel; raises SparsityError where it cannot be."""
+    """A Linear or Conv2d packed for a named kernel; raises SparsityError where it cannot be.
+
+    Formats are made on the CPU from float32, which holds every 16-bit weight exactly.
+    """
     kernel = _kernel_for(name, module, threads)
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
     if weight.dim() != kernel.rank:
         raise SparsityError(f"{name} takes weights of {kernel.rank} axes, got {weight.dim()}")
-    return kernel.pack(weight, mask, bias)
+    if weight.dtype != kernel.takes:
+        raise SparsityError(
+            f"{name} takes {dtype_name(kernel.takes)} models, got {dtype_name(weight.dtype)}"
+        )
+    here = [None if t is None else t.detach().float().cpu() for t in (weight, bias)]
+    assert here[0] is not None
+    return kernel.pack(here[0], mask.cpu(), here[1])
+
+
+def candidates(device: str) -> list[str]:
+    """The kernels of a device among which `choose` chooses: those that do not round weights."""
+    made = {kind: KERNELS.make(kind) for kind in KERNELS}
+    return [kind for kind, k in made.items() if k.device == device and k.stores == k.takes]
 
 
 def choose(
     name: str, module: nn.Module, mask: Tensor, inputs: Tensor, threads: int
 ) -> tuple[LayerChoice, Packed | None]:
-    """Time all kernels that store float32 on a layer's inputs; None where the layer itself wins."""
+    """Time all `candidates` on a layer's inputs; None where the layer itself wins."""
     expected = module(inputs)
     calls: dict[str, list[Call]] = {DENSE: [lambda: module(inputs)]}
     packed: dict[str, Packed] = {}
     refused: dict[str, str] = {}
-    for kind in KERNELS:
-        if KERNELS.make(kind).stores != torch.float32:
-            continue
+    rough = _ROUGH if expected.dtype.itemsize == 2 else 1.0  # sums are rounded to 8 or 11 bits
+    for kind in candidates(inputs.device.type):
         try:
             one = pack_layer(kind, module, mask, threads)
             found = one(inputs)
-        except SparsityError as error:
+        except (SparsityError, RuntimeError) as error:
             refused[kind] = str(error)
             continue
-        if not torch.allclose(found, expected, 1e-3, 1e-4 * float(expected.abs().max())):
+        most = float(expected.abs().max())
+        if not torch.allclose(found, expected, rough * 1e-3, rough * 1e-4 * most):
             refused[kind] = "gave other outputs than the layer"
             continue
         packed[kind] = one
         calls[kind] = [lambda one=one: one(inputs)]  # type: ignore[misc]
-    seconds = {kind: times.p50 for kind, times in interleaved(calls, _REPEATS).items()}
+    times = timed(calls, _REPEATS, inputs.device.type)
+    seconds = {kind: times[kind].p50 for kind in times}
     best = min(packed, key=lambda kind: seconds[kind], default=DENSE)
     if seconds[best] * CLEAR > seconds[DENSE]:
         best = DENSE
@@ -90,9 +108,11 @@ def choose(
 
 
 def _kernel_for(name: str, module: nn.Module, threads: int) -> Kernel:
-    """The kernel of a name with the module's geometry and, where it has its own, the threads."""
+    """The kernel of a name with the module's geometry, and the threads or type if it has such."""
     kernel = KERNELS.make(name)
     given: dict[str, object] = {"threads": threads} if hasattr(kernel, "threads") else {}
+    if hasattr(kernel, "dtype"):
+        given["dtype"] = dtype_name(module.get_parameter("weight").dtype)
     if isinstance(kernel, Convolution) and isinstance(module, nn.Conv2d):
         given |= {key: getattr(module, key) for key in GEOMETRY}
     return dataclasses.replace(kernel, **given)  # type: ignore[type-var]

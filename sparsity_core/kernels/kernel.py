@@ -33,7 +33,7 @@ class Packed:
     product: Product  # (rows, inputs) -> (rows, outputs)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Float32 (..., inputs) -> (..., outputs) for a matrix; images for a convolution.
+        """(..., inputs) -> (..., outputs) for a matrix, images for a convolution; of `takes`.
 
         Raises SparsityError for another type, shape or device, or when a gradient is wanted.
         """
@@ -43,10 +43,11 @@ class Packed:
             )
         if len(self.shape) > 2:
             return self.product(x)
-        if x.dtype is not torch.float32 or x.shape[-1] != self.shape[1] or not x.is_cpu:
+        if not self.kernel.accepts(x, self.shape[1]):
             raise SparsityError(
-                f"{KERNELS.label(self.kernel)} of shape {tuple(self.shape)} takes float32 inputs "
-                f"(..., {self.shape[1]}) on the cpu, got {x.dtype} {tuple(x.shape)} on {x.device}"
+                f"{KERNELS.label(self.kernel)} of shape {tuple(self.shape)} takes "
+                f"{dtype_name(self.kernel.takes)} inputs (..., {self.shape[1]}) on the "
+                f"{self.kernel.device}, got {x.dtype} {tuple(x.shape)} on {x.device}"
             )
         if x.dim() == 2:
             return self.product(x)
@@ -72,23 +73,39 @@ class Kernel(ABC):
     """A storage format and the product that reads it; a frozen dataclass."""
 
     device: ClassVar[str] = "cpu"
-    stores: ClassVar[torch.dtype] = torch.float32
     multiplies: ClassVar[torch.dtype] = torch.float32
     rank: ClassVar[int] = 2  # axes of the weight: a matrix
     finds: ClassVar[str] = ""  # how inputs are found: "gather", "permute", or in order
+
+    @property
+    def stores(self) -> torch.dtype:
+        """The type of the packed values."""
+        return torch.float32
+
+    @property
+    def takes(self) -> torch.dtype:
+        """The type of inputs and outputs."""
+        return torch.float32
+
+    def accepts(self, x: Tensor, inputs: int) -> bool:
+        """Whether these are inputs for a packed matrix."""
+        return x.dtype is torch.float32 and x.shape[-1] == inputs and x.is_cpu
 
     def why_not(
         self,
         structure: Structure,
         shape: tuple[int, ...],
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> str | None:
-        """Why masks of a structure cannot be packed and run there, or None when they can."""
+        """Why masks of a structure cannot be packed and run there, or None when they can.
+
+        `dtype`: of the inputs; the kernel's own by default.
+        """
         if device != self.device:
             return f"runs on the {self.device}, not on {device}"
-        if dtype != torch.float32:
-            return f"takes float32 inputs, not {str(dtype).removeprefix('torch.')}"
+        if dtype is not None and dtype != self.takes:
+            return f"takes {dtype_name(self.takes)} inputs, not {dtype_name(dtype)}"
         if len(shape) != self.rank:
             return f"takes weights of {self.rank} axes, got {len(shape)}"
         if not math.prod(shape):
@@ -144,6 +161,11 @@ class Kernel(ABC):
         if bias is not None:
             bias = bias.detach().float().contiguous().clone()
         return Packed(self, shape, parts, bias, int(mask.sum()), self.bind(parts, shape, bias))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for torch.float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def not_zero(weight: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.choice import CLEAR, DENSE, LayerChoice, choose, pack_layer, why_dense
 from sparsity_core.kernels.fold import fold_batch_norms_
+from sparsity_core.kernels.gpu_timing import timed
 from sparsity_core.kernels.kernel import KERNELS, Packed
 from sparsity_core.kernels.sites import Site, inputs_of, sites
-from sparsity_core.kernels.timing import Times, interleaved, on_threads
+from sparsity_core.kernels.timing import Times, on_threads
 from sparsity_core.weights import mask_
 
 _REPEATS = 9
@@ -97,7 +98,7 @@ def sparsify(
             if packed is not None:
                 sparse = _with(sparse, site.path, SparseLayer(packed))
         calls = {"dense": [lambda: dense(sample)], "sparse": [lambda: sparse(sample)]}
-        times = interleaved(calls, _REPEATS)
+        times = timed(calls, _REPEATS, sample.device.type)
     if kernels == "auto" and times["sparse"].p50 * CLEAR > times["dense"].p50:
         sizes = {name: p.numel() * p.element_size() for name, p in dense.named_parameters()}
         kept = [dataclasses.replace(c, kernel=DENSE, bytes=sizes[c.name]) for c in choices]

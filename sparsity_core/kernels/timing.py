@@ -60,7 +60,7 @@ def interleaved(
                 if not cold and not long[name]:
                     call()
                 samples[name].append(_seconds(call, inner[name]))
-    return {name: _quantiles(times) for name, times in samples.items()}
+    return {name: Times(*quantiles(times)) for name, times in samples.items()}
 
 
 @contextlib.contextmanager
@@ -107,8 +107,9 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _quantiles(times: list[float]) -> Times:
+def quantiles(times: list[float]) -> tuple[float, float, float]:
+    """The 20th, 50th and 80th percentile."""
     p20, p50, p80 = torch.tensor(times, dtype=torch.float64).quantile(
         torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
     )
-    return Times(float(p20), float(p50), float(p80))
+    return float(p20), float(p50), float(p80)

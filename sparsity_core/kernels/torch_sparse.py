@@ -34,7 +34,8 @@ class Csr(Kernel):
         """Values at their places."""
         counts = parts["starts"].long().diff()
         rows = torch.repeat_interleave(torch.arange(shape[0]), counts)
-        weight, kept = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
+        weight = torch.zeros(shape, dtype=parts["values"].dtype)
+        kept = torch.zeros(shape, dtype=torch.bool)
         places = (rows, parts["columns"].long())
         weight[places], kept[places] = parts["values"], True
         return weight, kept
@@ -102,7 +103,8 @@ class Bsr(Kernel):
         counts = parts["starts"].long().diff()
         block_rows = torch.repeat_interleave(torch.arange(shape[0] // self.rows), counts)
         places = (block_rows, parts["columns"].long())
-        blocks = torch.zeros(shape[0] // self.rows, shape[1] // self.cols, self.rows, self.cols)
+        sizes = (shape[0] // self.rows, shape[1] // self.cols, self.rows, self.cols)
+        blocks = torch.zeros(sizes, dtype=parts["blocks"].dtype)
         blocks[places] = parts["blocks"]
         weight = blocks.transpose(1, 2).reshape(shape)
         return weight, not_zero(weight)

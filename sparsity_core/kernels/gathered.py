@@ -1,0 +1,159 @@
+"""Single weights on a GPU: each names its input, in our own Triton kernel."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.gpu import TritonKernel, columns_type
+from sparsity_core.kernels.kernel import KERNELS, Parts, Product
+from sparsity_core.kernels.torch_sparse import Csr
+from sparsity_core.structures import ConstantFanIn, NofM, Structure
+
+_FEW = 8  # samples up to which they are read where they lie; more are transposed first
+_TILE = 1024  # weights x samples that a program holds
+
+
+@dataclass(frozen=True)
+class Gathered(TritonKernel):
+    """`samples` at a time where there are many, in programs of `warps`."""
+
+    dtype: str = "float32"
+    samples: int = 16
+    warps: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_powers_of_two(samples=self.samples, warps=self.warps)
+
+
+@KERNELS.register("gpu-unstructured")
+@dataclass(frozen=True)
+class GpuUnstructured(Gathered):
+    """Any mask on a GPU: outputs as long as they are, with 16-bit columns up to 32768 inputs.
+
+    Inputs of more than 8 samples are transposed within the call, so that a weight reads
+    neighbouring samples. Not measured on a GPU.
+    """
+
+    def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """As `csr`, with smaller columns."""
+        parts = Csr().encode(weight.to(self.stores), mask)
+        return {**parts, "columns": parts["columns"].to(columns_type(weight.shape[1]))}
+
+    def decode(self, parts: Parts, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """As `csr`."""
+        return Csr().decode(parts, shape)
+
+    def product(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
+        """The common product."""
+        longest = int(parts["starts"].diff().max())
+        places = parts["columns"]
+        return gathered(self, shape, longest, places, parts["values"], bias, parts["starts"])
+
+
+@KERNELS.register("gpu-condensed")
+@dataclass(frozen=True)
+class GpuCondensed(Gathered):
+    """Constant fan-in on a GPU: `values` and `columns` are (outputs, weights of each).
+
+    The condensed form of Lasby et al. 2024, arXiv 2305.02299, whose GPU kernel was measured with
+    inputs already transposed: here that is paid for. Not measured on a GPU.
+    """
+
+    def refuses(self, structure: Structure, shape: tuple[int, ...]) -> str | None:  # noqa: ARG002
+        """Needs equally many weights in each output."""
+        if isinstance(structure, ConstantFanIn | NofM):
+            return None
+        return "takes masks of constant fan-in or n:m"
+
+    def pattern(self, sparsity: float) -> Structure:  # noqa: ARG002
+        """Constant fan-in."""
+        return ConstantFanIn()
+
+    def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The kept weights of each output side by side."""
+        counts = mask.sum(1)
+        if bool((counts != counts[0]).any()):
+            row = int((counts != counts[0]).nonzero()[0])
+            raise SparsityError(
+                f"gpu-condensed: output {row} keeps {int(counts[row])} weights, output 0 keeps "
+                f"{int(counts[0])}; prune with constant-fan-in, or choose gpu-unstructured"
+            )
+        shape = (len(weight), int(counts[0]))
+        columns = mask.nonzero()[:, 1].reshape(shape)
+        return {
+            "columns": columns.to(columns_type(weight.shape[1])),
+            "values": weight[mask].reshape(shape).to(self.stores),
+        }
+
+    def decode(self, parts: Parts, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Values at their places."""
+        values, columns = parts["values"], parts["columns"].long()
+        weight = values.new_zeros(shape).scatter_(1, columns, values)
+        kept = torch.zeros(shape, dtype=torch.bool, device=values.device)
+        return weight, kept.scatter_(1, columns, True)
+
+    def product(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
+        """The common product."""
+        values = parts["values"]
+        return gathered(self, shape, values.shape[1], parts["columns"], values, bias)
+
+
+def gathered(
+    kernel: Gathered,
+    shape: tuple[int, ...],
+    longest: int,
+    places: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    starts: Tensor | None = None,
+    block: int = 0,
+) -> Product:
+    """The product of one output after the other, see `triton_products.gather`.
+
+    `longest`: weights of the longest output. Without `starts` all outputs have as many. `block`:
+    how many weights follow each other in a block of 32 inputs, when places are counted in it.
+    """
+    from sparsity_core.kernels import triton_products
+
+    outputs, inputs = shape
+    added = values.new_zeros(outputs) if bias is None else bias
+
+    def run(x: Tensor) -> Tensor:
+        rows = len(x)
+        y = x.new_empty(rows, outputs)
+        if not rows:
+            return y
+        if rows * inputs >= 1 << 31:
+            raise SparsityError(f"{rows} samples of {inputs} inputs are too many for 32 bits")
+        few = rows <= _FEW
+        x = x.contiguous() if few else x.T.contiguous()
+        steps = (1, inputs) if few else (rows, 1)
+        samples = next_power_of_two(rows) if few else kernel.samples
+        weights = max(1, min(_TILE // samples, next_power_of_two(max(longest, 1))))
+        triton_products.gather[(outputs, -(-rows // samples))](
+            *(x, *steps, y, added, values if starts is None else starts, places, values),
+            *(rows, outputs, longest),
+            EVEN=starts is None,
+            BLOCK=block,
+            WEIGHTS=weights,
+            SAMPLES=samples,
+            num_warps=kernel.warps,
+        )
+        return y
+
+    return run
+
+
+def next_power_of_two(count: int) -> int:
+    """The smallest power of two that is not below a count of 1 or more."""
+    return 1 << (count - 1).bit_length()
+
+
+def check_powers_of_two(**values: int) -> None:
+    """Raise SparsityError unless all are powers of two."""
+    for name, value in values.items():
+        if value < 1 or value & (value - 1):
+            raise SparsityError(f"{name}={value}: needs a power of two")

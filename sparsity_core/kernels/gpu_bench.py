@@ -1,0 +1,211 @@
+"""How fast each GPU kernel is: against dense in the same type, and against what is possible.
+
+Not measured on a GPU yet: the first numbers come from `python -m benchmarks.kernels_gpu`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.gpu import DTYPES
+from sparsity_core.kernels.gpu_timing import GpuTimes, interleaved_on_gpu
+from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
+from sparsity_core.kernels.timing import Call
+from sparsity_core.machine import device_label, versions
+from sparsity_core.structures import STRUCTURES, Structure
+
+DENSE, CSR, _AGAIN = "gpu-dense", "gpu-csr", "dense, again"
+_WRONG = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # of the size of the outputs
+_DEVICE = "cuda"
+_ROOM = 4  # times the GPU's cache that copies fill when it shall be cold
+
+
+@dataclass(frozen=True)
+class GpuPoint:
+    """One setting in which GPU kernels are timed against each other; plain data."""
+
+    rows: int  # outputs
+    cols: int  # inputs
+    sparsity: float
+    batch: int
+    dtype: str = "bfloat16"
+    cache: str = "hot"  # or cold: the weights come from the GPU's memory
+    repeats: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """One kernel in one setting on a GPU: the columns of the `kernels` command, and a few more.
+
+    Times in microseconds a call, transposes and bias included.
+    """
+
+    kernel: str  # as it was named: a kind and its options
+    structure: str
+    rows: int
+    cols: int
+    batch: int
+    dtype: str
+    threads: int
+    sparsity: float
+    p20: float
+    p50: float
+    p80: float
+    speedup_vs_dense: float
+    speedup_vs_csr: float  # NaN where CSR was not timed
+    bytes: int
+    limit_fraction: float
+    device: str
+    versions: str
+    cache: str
+    limit: str
+    graph: bool  # replayed from a CUDA graph
+    noise: float
+
+
+@dataclass(frozen=True)
+class GpuPeaks:
+    """The measured limits of one GPU."""
+
+    multiply_adds: float  # of a type, a second
+    bandwidth: float  # bytes read and written a second
+
+
+@cache
+def gpu_peaks(dtype: str) -> GpuPeaks:
+    """A large matrix product of random numbers, and a copy of 2 GB; without TF32."""
+    side = 8192 if dtype != "float32" else 4096
+    a, b = (torch.randn(side, side, device=_DEVICE, dtype=DTYPES[dtype]) for _ in range(2))
+    source = torch.empty(1 << 30, device=_DEVICE, dtype=torch.uint8).random_(0, 255)
+    target = torch.empty_like(source)
+    calls: dict[str, list[Call]] = {
+        "product": [lambda: a @ b],
+        "copy": [lambda: target.copy_(source)],
+    }
+    times = interleaved_on_gpu(calls, 10)
+    return GpuPeaks(side**3 / times["product"].p20, 2 * source.numel() / times["copy"].p20)
+
+
+def measure_on_gpu(
+    point: GpuPoint, kernels: Mapping[str, Kernel]
+) -> tuple[list[GpuRow], dict[str, str]]:
+    """Rows of the kernels, by the names they are given, beside dense; and why others have none.
+
+    Each is compared with dense in float64 before it is timed. TF32 is off.
+    """
+    if not torch.cuda.is_available():
+        raise SparsityError("GPU kernels are measured on a CUDA GPU: torch finds none here")
+    tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
+    try:
+        with torch.no_grad():
+            return _measure(point, kernels)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRow], dict[str, str]]:
+    make = torch.Generator().manual_seed(point.seed + 1)
+    x = torch.randn(point.batch, point.cols, generator=make).to(_DEVICE, DTYPES[point.dtype])
+    shape = (point.rows, point.cols)
+    named: dict[str, Kernel] = {DENSE: KERNELS.make(DENSE, dtype=point.dtype), **kernels}
+    first: dict[tuple[type[Kernel], Structure], Kernel] = {}
+    packed: dict[str, Packed] = {}
+    failed: dict[str, str] = {}
+    for name, kernel in named.items():
+        structure = kernel.pattern(point.sparsity)
+        if reason := kernel.why_not(structure, shape, "cuda", x.dtype) or structure.fits(shape):
+            failed[name] = reason
+            continue
+        try:
+            # Kernels of one class and pattern share a format: it is packed once.
+            format_of = first.setdefault((type(kernel), structure), kernel)
+            base = _packed(shape, point.sparsity, point.seed, format_of)
+            one = _again(dataclasses.replace(base, kernel=kernel))
+            if reason := _wrong(one, x, point.dtype):
+                failed[name] = reason
+            else:
+                packed[name] = one
+        except (SparsityError, RuntimeError) as error:
+            failed[name] = str(error)
+    if DENSE not in packed:
+        raise SparsityError(f"dense cannot be timed: {failed[DENSE]}")
+    calls = {name: _calls(one, x, point.cache) for name, one in packed.items()}
+    times = interleaved_on_gpu({**calls, _AGAIN: calls[DENSE]}, point.repeats, point.seed)
+    return [_row(point, name, one, times) for name, one in packed.items()], failed
+
+
+@lru_cache(maxsize=8)
+def _packed(shape: tuple[int, int], sparsity: float, seed: int, kernel: Kernel) -> Packed:
+    """Random weights under a mask of the kernel's own pattern."""
+    make = torch.Generator().manual_seed(seed)
+    weight = torch.randn(shape, generator=make) / math.sqrt(shape[1])
+    scores, bias = torch.rand(shape, generator=make), torch.randn(shape[0], generator=make)
+    structure = kernel.pattern(sparsity)
+    mask = structure.expand(structure.choose(structure.units(scores), sparsity), shape)
+    return kernel.pack(weight, mask, bias)
+
+
+def _again(packed: Packed) -> Packed:
+    """The same with a copy of its own on the GPU."""
+    product = packed.kernel.bind(packed.parts, packed.shape, packed.bias)
+    return dataclasses.replace(packed, product=product)
+
+
+def _wrong(packed: Packed, x: Tensor, dtype: str) -> str | None:
+    """How far the outputs are from float64's, when that is too far."""
+    assert packed.bias is not None
+    weight, bias = (t.to(x.device, x.dtype).double() for t in (packed.dense(), packed.bias))
+    expected = x.double() @ weight.T + bias
+    off = float((packed(x).double() - expected).norm() / expected.norm())
+    return None if off <= _WRONG[dtype] else f"is wrong by {off:.2g} of the outputs' size"
+
+
+def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
+    """The call; for a cold cache as many copies as fill the GPU's several times."""
+    copies = [packed]
+    if cache == "cold":
+        room = _ROOM * torch.cuda.get_device_properties(x.device).L2_cache_size
+        copies += [_again(packed) for _ in range(math.ceil(room / packed.bytes))]
+    return [lambda p=one: p(x) for one in copies]  # type: ignore[misc]
+
+
+def _row(point: GpuPoint, name: str, packed: Packed, times: Mapping[str, GpuTimes]) -> GpuRow:
+    kernel, own, limits = packed.kernel, times[name], gpu_peaks(point.dtype)
+    multiplied = point.rows * point.cols if name == DENSE else packed.kept
+    size = DTYPES[point.dtype].itemsize
+    moved = packed.bytes + size * point.batch * (point.rows + point.cols)
+    bounds = {
+        "bytes": moved / limits.bandwidth,
+        "multiply-adds": multiplied * point.batch / limits.multiply_adds,
+    }
+    limit = max(bounds, key=lambda kind: bounds[kind])
+    return GpuRow(
+        kernel=name,
+        structure=STRUCTURES.label(kernel.pattern(point.sparsity)),
+        rows=point.rows,
+        cols=point.cols,
+        batch=point.batch,
+        dtype=point.dtype,
+        threads=1,
+        sparsity=1 - packed.kept / (point.rows * point.cols),
+        p20=own.p20 * 1e6,
+        p50=own.p50 * 1e6,
+        p80=own.p80 * 1e6,
+        speedup_vs_dense=times[DENSE].p50 / own.p50,
+        speedup_vs_csr=times[CSR].p50 / own.p50 if CSR in times else math.nan,
+        bytes=packed.bytes,
+        limit_fraction=bounds[limit] / own.p50,
+        device=device_label("cuda"),
+        versions=versions(),
+        graph=own.graph,
+        limit=limit,
+        cache=point.cache,
+        noise=abs(math.log(times[DENSE].p50 / times[_AGAIN].p50)),
+    )

@@ -1,0 +1,147 @@
+"""Our Triton kernels in Triton's interpreter; run as `python -m tests.triton_cases KIND`.
+
+In a process of its own, since Triton reads TRITON_INTERPRET when it is imported. Prints how many
+products were compared with dense in float64, and those that were wrong.
+"""
+
+import json
+import math
+import sys
+
+import torch
+import torch.utils._triton
+
+torch.utils._triton.has_triton = lambda: True  # or torch hides its own kernels where no GPU is
+import torch.sparse._triton_ops as ops  # noqa: E402
+
+from sparsity_core.kernels import KERNELS  # noqa: E402
+from sparsity_core.kernels.gpu import TritonKernel  # noqa: E402
+from sparsity_core.structures import STRUCTURES  # noqa: E402
+
+DTYPES = ("float32", "float16", "bfloat16")
+ULP = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
+PATTERNS = {
+    "gpu-unstructured": ("unstructured", "out-channel", "3:32"),
+    "gpu-condensed": ("constant-fan-in", "2:4"),
+    "gpu-balanced": ("3:32", "2:4", "32:32"),
+}
+SHAPES = [(7, 53), (4, 96), (1, 32)]
+
+
+def wrong(kernel, weight, mask, bias, x):
+    """What is wrong with a product, or None."""
+    packed = kernel.pack(weight, mask, bias)
+    y = packed(x) if isinstance(kernel, TritonKernel) else packed.product(x)
+    kept = weight.to(kernel.stores).double().masked_fill(~mask, 0)
+    expected = x.double() @ kept.T
+    size = x.double().abs() @ kept.abs().T
+    if bias is not None:
+        added = bias.to(kernel.stores).double()
+        expected, size = expected + added, size + added.abs()
+    if y.dtype != x.dtype or not y.is_contiguous() or y.shape != expected.shape:
+        return f"{y.dtype} {tuple(y.shape)} {y.stride()}"
+    # Sums of n float32 products, rounded once to the type of the outputs.
+    bound = size * 2**-24 * (weight.shape[1] + 2) + expected.abs() * ULP[kernel.dtype] + 1e-7
+    off = (y.double() - expected).abs()
+    return None if bool((off <= bound).all()) else f"off by {float((off / bound).max())} bounds"
+
+
+def blocks():
+    """The cases of torch's own Triton kernel."""
+    launch = ops.launch_kernel
+    # torch gives the grid as a list, of which the interpreter knows nothing.
+    ops.launch_kernel = lambda run, *rest: launch(lambda grid, *t: run(tuple(grid), *t), *rest)
+    mask = torch.rand(3, 4) < 0.6
+    mask[1] = False
+    mask = mask.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    kernel = KERNELS.make("gpu-bsr", dtype="float32", side=16, columns=32)
+    for batch in (1, 3, 16, 50):
+        for bias in (None, torch.randn(48)):
+            yield kernel, torch.randn(48, 64), mask, bias, torch.randn(batch, 64)
+    half = KERNELS.make("gpu-bsr", dtype="float16", side=16)
+    yield half, torch.randn(48, 64), mask, None, torch.randn(64, 20).half().T
+    yield kernel, torch.randn(48, 64), mask & False, torch.randn(48), torch.randn(5, 64)
+
+
+def cases(kind):
+    """(what, kernel, weight, mask, bias, x) for every case of a kernel."""
+    torch.manual_seed(0)
+    for structure in (STRUCTURES.make(text) for text in PATTERNS[kind]):
+        for shape in SHAPES:
+            kernel = KERNELS.make(kind, dtype="float32")
+            if structure.fits(shape) or kernel.why_not(structure, shape, "cuda"):
+                continue
+            scores = structure.units(torch.rand(shape))
+            mask = structure.expand(structure.choose(scores, 0.8), shape)
+            weight, bias = torch.randn(shape), torch.randn(shape[0])
+            for batch in (1, 3, 64):
+                yield kernel, weight, mask, bias, torch.randn(batch, shape[1])
+    rows = 6
+    weight, mask = torch.randn(rows, 64), every(rows, 64)
+    for dtype in DTYPES:
+        kernel = KERNELS.make(kind, dtype=dtype)
+        # The interpreter's own dot multiplies the bits of bfloat16 as integers.
+        for batch in (1, 3) if (kind, dtype) == ("gpu-balanced", "bfloat16") else (1, 20):
+            x = torch.randn(batch, 64).to(kernel.stores)
+            yield kernel, weight, mask, torch.randn(rows), x
+            yield kernel, weight, mask, None, torch.randn(64, batch).to(kernel.stores).T
+            yield kernel, weight, mask, None, torch.randn(batch, 128).to(kernel.stores)[:, ::2]
+    kernel = KERNELS.make(kind, dtype="float32")
+    yield kernel, weight, mask, None, torch.randn(2, 3, 64)
+    yield kernel, weight, mask, None, torch.randn(64)
+    yield kernel, weight, mask, None, torch.randn(0, 64)
+    for extreme in (torch.zeros(rows, 64, dtype=torch.bool), torch.ones(rows, 64).bool()):
+        for batch in (1, 20):
+            yield kernel, weight, extreme, torch.randn(rows), torch.randn(batch, 64)
+    if kind == "gpu-unstructured":
+        mixed = torch.zeros(rows, 64, dtype=torch.bool)
+        mixed[1], mixed[3], mixed[5, ::7] = True, torch.rand(64) < 0.2, True
+        for batch in (1, 3, 64):
+            yield kernel, weight, mixed, torch.randn(rows), torch.randn(batch, 64)
+    for options in ({"samples": 4, "warps": 1}, {"samples": 64, "warps": 8}):
+        other = KERNELS.make(kind, dtype="float32", **options)
+        yield other, weight, mask, None, torch.randn(70, 64)
+    if kind == "gpu-balanced":  # sums cut into parts, the last of them shorter
+        wide = torch.randn(rows, 32 * 9)
+        for options in ({"blocks": 1, "outputs": 16}, {"blocks": 4}, {"few": 0}):
+            one = KERNELS.make(kind, dtype="float32", **options)
+            yield one, wide, every(rows, 288), torch.randn(rows), torch.randn(18, 288)
+
+
+def every(rows, cols):
+    """A mask that all three kernels take: 3:32."""
+    structure = STRUCTURES.make("3:32")
+    scores = structure.units(torch.rand(rows, cols))
+    return structure.expand(structure.choose(scores, 0.9), (rows, cols))
+
+
+def reads_pruned(kind):
+    """Outputs that an infinite input reaches though its weight is pruned."""
+    weight, mask, found = torch.rand(6, 64) + 0.1, every(6, 64), []
+    packed = KERNELS.make(kind, dtype="float32").pack(weight, mask)
+    for batch in (1, 8) if kind == "gpu-balanced" else (1, 20):
+        for column in (0, 41, 63):
+            x = torch.ones(batch, 64)
+            x[:, column] = math.inf
+            y = packed(x)
+            if not torch.equal(y.isposinf(), mask[:, column].expand_as(y)) or y.isnan().any():
+                found.append(f"batch {batch}, input {column}")
+    return found
+
+
+def main():
+    """Print the result as JSON."""
+    (kind,) = sys.argv[1:]
+    count, failures = 0, []
+    with torch.no_grad():
+        for kernel, weight, mask, bias, x in blocks() if kind == "gpu-bsr" else cases(kind):
+            count += 1
+            if reason := wrong(kernel, weight, mask, bias, x):
+                what = f"{KERNELS.label(kernel)} {tuple(weight.shape)} x {tuple(x.shape)}"
+                failures.append(f"{what}: {reason}")
+        failures += [] if kind == "gpu-bsr" else reads_pruned(kind)
+    print(json.dumps({"products": count, "wrong": failures}))
+
+
+if __name__ == "__main__":
+    main()
