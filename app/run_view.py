@@ -18,6 +18,8 @@ from app.ticket_source import Experiment
 from app.ticket_view import draw_tickets
 from app.ticket_words import tickets_command, tickets_python
 from app.tradeoff_view import draw_curves
+from sparsity_core.report.notebook import notebook
+from sparsity_core.report.page import page
 from sparsity_core.store import RunInfo, Store
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
@@ -83,6 +85,15 @@ def _draw_actions(run: RunInfo, plan: AnyPlan, rows: Sequence[Any]) -> None:
                 st.rerun()
         _draw_file("CSV", f"{run.id[:8]}.csv", partial(_csv, table), "text/csv")
         _draw_file("JSON", f"{run.id[:8]}.json", partial(_json, table), "application/json")
+        _draw_file(
+            "Report", f"{run.id[:8]}.html", partial(_report, page, run, plan, rows), "text/html"
+        )
+        _draw_file(
+            "Notebook",
+            f"{run.id[:8]}.ipynb",
+            partial(_report, notebook, run, plan, rows),
+            "application/x-ipynb+json",
+        )
         with st.popover("Copy", icon=":material/content_copy:"):
             command, python = _words(plan)
             st.caption("As command")
@@ -105,6 +116,10 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def _json(table: pd.DataFrame) -> bytes:
     return str(table.to_json(orient="records", indent=1)).encode()
+
+
+def _report(form: Callable[..., str], run: RunInfo, plan: AnyPlan, rows: Sequence[Any]) -> bytes:
+    return form(run, plan, rows).encode()
 
 
 def _words(plan: AnyPlan) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsity_core.cli.kernels import add_kernels
 from sparsity_core.cli.own import add_own
+from sparsity_core.cli.report import add_report
 from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.cli.train import add_train
@@ -25,6 +26,7 @@ _EXAMPLES = """examples:
   sparsity train digits-mlp --rules rigl,set --sparsity .9 --interval 20 --seeds 0,1,2
   sparsity sweep my.models:make --weights best.safetensors --data ./val --input-size 3x224x224
   sparsity runs
+  sparsity report 0a1b2c3d --out report.html
 """
 
 
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(add_train(commands))
     _add_lists(commands)
     _add_runs(commands)
+    _add_store(add_report(commands))
     return parser
 
 
