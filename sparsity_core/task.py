@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from sparsity_core.digest import digest_of, digest_of_tensors
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.intake.fit import load_
 from sparsity_core.intake.how import How, parse
+from sparsity_core.intake.onnx_file import read_onnx
+from sparsity_core.intake.onnx_module import agreement, module_of
 from sparsity_core.intake.parts import Parts, parts_of
 from sparsity_core.intake.samples import read_samples
 from sparsity_core.intake.source import check_module, from_timm, from_transformers, made_by
@@ -153,6 +156,8 @@ def _own(source: str, how: How, seed: int) -> Task:
         model, how = from_timm(rest, how)
     elif kind == "hf":
         model = from_transformers(rest)
+    elif kind == "onnx":
+        model = module_of(read_onnx(rest))
     else:
         model = made_by(source, seed)
     if isinstance(model, Task):
@@ -165,8 +170,10 @@ def _own(source: str, how: How, seed: int) -> Task:
         )
     model = check_module(source, model)
     notes = load_(model, how.weights, how.place or None) if how.weights else []
-    parts = parts_of(model, read_samples(how.data, how, seed), how, own_copy=False)
-    return _assembled(source, parts, notes)
+    samples = read_samples(how.data, how, seed)
+    if kind == "onnx" and samples.packing is None:
+        notes = [*notes, agreement(model, Path(rest), samples.splits["validation"][0][:4])]
+    return _assembled(source, parts_of(model, samples, how, own_copy=False), notes)
 
 
 def _with(task: Task, how: How) -> Task:
