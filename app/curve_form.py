@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import streamlit as st
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from app import cache
 from app.about import about, question
@@ -31,6 +32,10 @@ _SCORED_ONCE = (
     "each round scores what the one before left."
 )
 _CROSSED = "Otherwise one choice differs from the sidebar's recipe at a time."
+_RECALIBRATED = (
+    "Each recipe again with the statistics of its batch norms measured anew: half of the collapse "
+    "that people see is stale statistics. Without batch norms it adds nothing."
+)
 _OWN_ROUNDS = ("synflow-exponential",)  # fewer than its 100 would be another method
 
 
@@ -75,7 +80,7 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
     numbers = right.columns(3, vertical_alignment="bottom")
     about_rounds = "of each schedule but one-shot, and synflow-exponential, which has 100"
     rounds = int(_number(numbers[0], "Rounds", 2, 50, 5, about_rounds))
-    epochs = _number(numbers[1], "Fine-tuning epochs", 0, 200, 0, "after each round; 0 = none")
+    epochs = _number(numbers[1], "Fine-tuning epochs", 0, 200, 1, "after each round; 0 = none")
     rate = _number(numbers[2], "Learning rate", 0.0, 1.0, 0.01, "SGD with momentum, cosine")
     with st.container(horizontal=True, gap="medium"):
         controls = {
@@ -83,6 +88,7 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
             "shuffled": _yes("shuffled", "Shuffled masks", _SHUFFLED),
             "scored_once": _yes("scored-once", "Scored once", _SCORED_ONCE),
         }
+        recalibrated = _yes("recalibrated", "Batch norms anew", _RECALIBRATED, usual=True)
         crossed = _yes("crossed", "All combinations", _CROSSED)
     others: dict[str, list[Any]] = {
         "scorer": [SCORERS.make(kind) for kind in scorers],
@@ -91,6 +97,8 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
         "schedule": [schedule_of(kind, rounds) for kind in schedules],
         "repair": [repairs_from(text) for text in repairs],
     }
+    if recalibrated and has_batch_norm(frame.model):
+        others["repair"].append(repairs_from("batch-norm"))
     recipes = variants(frame.recipe, others, crossed)
     # Before the controls: a random baseline keeps the allocation of the recipe that it stands by.
     recipes = [with_curves(recipe, frame.model) for recipe in recipes]
@@ -98,8 +106,14 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
     return with_training(recipes, Training(epochs=int(epochs), rate=float(rate)))
 
 
-def _yes(key: str, name: str, about: str) -> bool:
-    return st.checkbox(name, key=f"curve-{key}", bind="query-params", help=about)
+def _yes(key: str, name: str, about: str, usual: bool = False) -> bool:
+    return st.checkbox(name, usual, key=f"curve-{key}", bind="query-params", help=about)
+
+
+def has_batch_norm(model: str) -> bool:
+    """Does the model keep statistics that pruning makes stale?"""
+    modules = cache.task(model).model.modules()
+    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in modules)
 
 
 def _more(column: Any, stage: str, options: list[str], more: str = "") -> list[str]:

@@ -123,6 +123,7 @@ def _curve_view(plan: CurvePlan) -> dict[str, Any] | None:
                 "curve-shuffled": shuffled,
                 "curve-scored-once": scored_once,
                 "curve-crossed": crossed,
+                "curve-recalibrated": False,  # among the repairs when the plan has it
                 "curve-epochs": training.epochs,
                 "curve-rate": training.rate,
                 "curve-rounds": rounds,

@@ -47,8 +47,8 @@ def _draw_flips(experiment: Experiment, rows: Sequence[TicketResult], words: Any
     if table.empty:
         st.info("No sparse network is trained yet.")
         return
-    count = experiment.plan.setting.samples
-    title = f"predictions unlike dense (% of {count:,} {experiment.plan.setting.split} samples)"
+    setting = experiment.plan.setting
+    title = f"unlike dense (% of {setting.samples:,} samples)"
     chart = against_left(
         table, "changed", title, dense=[100 * found.changed for _, _, found in floor],
         dense_name="two dense networks:", zero=True,
@@ -56,7 +56,8 @@ def _draw_flips(experiment: Experiment, rows: Sequence[TicketResult], words: Any
     export.show(chart, table, "ticket-flips", key="ticket flips", **words)
     if floor:
         st.caption(
-            "Each network beside the dense one of its own seed. The grey band is the noise floor: "
+            f"Predictions on {setting.samples:,} {setting.split} samples that are unlike those of "
+            "the dense network of the same seed. The grey band is the noise floor: "
             f"the same number between {len(floor)} pairs of dense networks with different seeds, "
             "which nobody would call damaged. Equal accuracy hides what lies above it."
         )
@@ -165,7 +166,7 @@ def _draw_errors(experiment: Experiment, rows: Sequence[TicketResult], words: An
     dense = table[(table["round"] == 0) & (table["arm"] == "ticket")]["calibration_error"]
     chart = against_left(
         table[table["round"] > 0], "calibration_error",
-        f"expected calibration error (%, {experiment.plan.setting.samples:,} samples)",
+        f"calibration error (%, {experiment.plan.setting.samples:,} samples)",
         dense=list(dense), zero=True,
     )  # fmt: skip
     export.show(chart, table, "ticket-calibration", key="ticket errors", **words)

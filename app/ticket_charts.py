@@ -13,10 +13,10 @@ from sparsity_core.tickets.row import TicketResult
 
 _TICKS = [100, 70, 50, 30, 20, 10, 5, 3, 2, 1, 0.5, 0.2, 0.1]
 _HEIGHT = 380  # pixels, without the legend, which Streamlit fits into the height
-HISTORY = {  # what a look saw -> column, title
-    "Validation loss": ("loss", "validation loss (nats)"),
-    "Validation accuracy": ("value", "validation {metric} (%)"),
-    "Training loss": ("train_loss", "training loss (nats, mean since the look before)"),
+HISTORY = {  # what a look saw -> column, title, kind of scale
+    "Validation loss": ("loss", "validation loss (nats, log axis)", "log"),
+    "Validation accuracy": ("value", "validation {metric} (%)", "linear"),
+    "Training loss": ("train_loss", "training loss (nats, log axis)", "log"),
 }
 
 
@@ -146,16 +146,17 @@ def history_of(rows: Sequence[TicketResult]) -> pd.DataFrame:
 
 def training_curves(looks: pd.DataFrame, shown: str, metric: str) -> AnyChart:
     """A line a round, the darker the earlier; the early stop of each is a diamond."""
-    column, title = HISTORY[shown]
+    column, title, kind = HISTORY[shown]
+    scale = alt.Scale(type=kind, nice=False) if kind == "log" else alt.Scale(zero=False)
     colour = alt.Color(
         "round:Q",
         title="round (0 = dense)",
         scale=alt.Scale(scheme=SEQUENTIAL),
         legend=alt.Legend(orient="top", gradientLength=180, tickMinStep=1, format="d"),
     )
-    base = alt.Chart(looks[looks[column].notna()]).encode(
+    base = alt.Chart(looks[looks[column] > 0]).encode(
         alt.X("step:Q", title="step of training"),
-        alt.Y(f"{column}:Q", title=title.format(metric=metric), scale=alt.Scale(zero=False)),
+        alt.Y(f"{column}:Q", title=title.format(metric=metric), scale=scale),
         colour,
         tooltip=["round:Q", "step:Q", alt.Tooltip(f"{column}:Q", format=".4~f")],
     )

@@ -84,9 +84,11 @@ def _draw_readings(experiment: Experiment, early: bool) -> None:
             "  \n".join(f"**{ARMS[a].label}**: {ARMS[a].asks}" for a in experiment.plan.arms)
         )
         return
+    arms = {n: {row.arm for row in experiment.rows if row.round == n} for n in rounds}
+    fullest = max(rounds, key=lambda n: (len(arms[n]), n))
     left = {row.round: 1 - row.sparsity for row in experiment.rows if row.sparsity is not None}
     number = st.selectbox(
-        "In round", rounds, index=len(rounds) - 1, key=f"readings {len(rounds)}",
+        "In round", rounds, index=rounds.index(fullest), key=f"readings {fullest}",
         format_func=lambda n: f"{n}: {left[n]:.1%} of the weights left",
     )  # fmt: skip
     lines = [("Arm", "What it tests", "Here, in points", "What that means")]

@@ -6,6 +6,7 @@ from app import cache, live
 from app.curve_form import choose_curve
 from app.state import frame
 from app.tradeoff_view import draw_curves, draw_plan, start_label
+from app.tuning_view import draw_tuning
 from sparsity_core.errors import SparsityError
 
 st.title("Trade-off")
@@ -21,5 +22,6 @@ try:
     draw_plan(plan)
     live.start_button(plan, *start_label(plan, store.rows(plan)))
     live.follow(plan, lambda: draw_curves(plan, store.rows(plan)))
+    draw_tuning(chosen, plan)
 except SparsityError as error:
     st.error(str(error))

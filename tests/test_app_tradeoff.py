@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from safetensors.torch import load
 
 from app import cache
 from app.curve_names import in_common, label, names, stages
 from app.curve_variants import variants, with_training
 from app.curve_words import curve_command, curve_python
 from app.tradeoff_charts import AXES, curves, frame_of, summary
+from app.tuning_job import TuningJob, jobs
+from app.tuning_view import chart, table_of
 from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
@@ -26,7 +29,7 @@ from tests.app_session import open_page, own_store, texts, wait_for_jobs
 
 __all__ = ["own_store"]
 
-SMALL = {"model": "digits-mlp", "curve-levels": ["50", "90"]}
+SMALL = {"model": "digits-mlp", "curve-levels": ["50", "90"], "curve-epochs": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +304,54 @@ def test_a_store_that_cannot_be_opened_is_said_in_one_line(own_store):
     broken.unlink()
     assert not app.exception
     assert "results.sqlite: this is no store: move the file away" in app.error[0].value
+
+
+def test_curves_come_raw_recalibrated_and_fine_tuned_unless_told_otherwise(own_store):
+    link = {"model": "digits-resnet", "curve-levels": ["50"]}
+    app = open_page("tradeoff", **link)
+    assert not app.exception
+    assert app.button(key="start").label.startswith("Run 4 new points")
+    assert "mended by batch-norm" in texts(app)
+    raw = open_page("tradeoff", **link, **{"curve-epochs": "0", "curve-recalibrated": "false"})
+    assert raw.button(key="start").label.startswith("Run 1 new points")
+    without = open_page("tradeoff", model="digits-mlp", **{"curve-levels": ["50"]})
+    assert without.button(key="start").label.startswith("Run 2 new points")
+
+
+def test_one_recipe_is_fine_tuned_step_by_step_and_the_best_is_kept(own_store):
+    app = open_page("tradeoff", **SMALL)
+    app.number_input(key="tuning-steps").set_value(20).run()
+    assert app.button(key="tune").label.startswith("Fine-tune (at most about")
+    app.button(key="tune").click().run()
+    (job,) = jobs().values()
+    assert job.ended.wait(60)
+    app.run()
+    assert not app.exception
+    assert [step.step for step in job.steps] == list(range(21))
+    assert f"**{job.best.value:.2%}** at step {job.best.step}" in texts(app)
+    assert app.button(key="tune").label.startswith("Fine-tune again")
+    state = load(job.best_file())
+    assert (state["fc1.weight"] == 0).double().mean() == pytest.approx(0.9, abs=1e-3)
+    table = table_of(job)
+    assert table["loss"].notna().sum() == 20
+    assert list(table[table["value"].notna()]["step"]) == [0, 10, 20]
+    assert len(chart(table, "accuracy").to_dict()["vconcat"]) == 2
+    jobs().clear()
+
+
+def test_a_fine_tune_stops_at_a_word(task):
+    job = TuningJob(
+        "digits-mlp", task, Recipe(0.5, training=Training(steps=10**6)), 10**6, None, "cpu"
+    )
+    job.start()
+    job.stop()
+    assert job.ended.wait(60)
+    assert len(job.steps) < 10**6
+    assert job.best is not None
+
+
+def test_a_fine_tune_that_fails_says_so(task):
+    job = TuningJob("digits-mlp", task, Recipe(0.5), 1, None, "cpu")
+    job.start()
+    assert job.ended.wait(60)
+    assert "has no training" in job.error

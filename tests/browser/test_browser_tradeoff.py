@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import WAIT, App, settle
 
-LINK = "tradeoff?model=digits-mlp&curve-levels=50&curve-levels=90&curve-random=true"
-SLOW = "tradeoff?model=digits-resnet&curve-epochs=200"
+LINK = "tradeoff?model=digits-mlp&curve-levels=50&curve-levels=90&curve-random=true&curve-epochs=0"
+SLOW = "tradeoff?model=digits-resnet&curve-epochs=200&curve-recalibrated=false"
 CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 
 

@@ -1,0 +1,152 @@
+"""Fine-tune one recipe briefly on the Trade-off page: each step live, the best kept."""
+
+from dataclasses import replace
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from app import cache, export
+from app.curve_names import label
+from app.live import duration
+from app.pace import pace
+from app.state import Frame
+from app.theme import PALETTE, AnyChart
+from app.tuning_job import TuningJob, jobs, submit
+from sparsity_core.curve import CurvePlan
+from sparsity_core.machine import resolve_device
+from sparsity_core.recipe import Recipe, Training
+
+
+def draw_tuning(frame: Frame, plan: CurvePlan) -> None:
+    """The form, the button with its time, and what has been seen so far."""
+    st.subheader("Fine-tune one, step by step")
+    recipes = [recipe for recipe in plan.recipes if not recipe.training]
+    left, middle, right, far = st.columns([3, 1, 1, 1], vertical_alignment="bottom")
+    bare = left.selectbox("Recipe", recipes, format_func=label, key="tuning-recipe")
+    percent = middle.number_input("Sparsity (%)", 0.0, 100.0, 90.0, 5.0, key="tuning-sparsity")
+    steps = right.number_input("Steps at most", 1, 100_000, 200, 50, key="tuning-steps")
+    rate = far.number_input("Rate", 0.0, 1.0, 0.01, 0.005, "%.4f", key="tuning-rate")
+    left, right, _ = st.columns([1, 1, 2], vertical_alignment="bottom")
+    every = left.number_input("A look every", 1, 10_000, 10, key="tuning-every")
+    patience = right.number_input(
+        "Give up after looks", 0, 1000, 10, key="tuning-patience",
+        help="Without a lower validation loss; 0 = go on to the last step.",
+    )  # fmt: skip
+    training = Training(steps=int(steps), rate=float(rate))
+    recipe = replace(bare.at(percent / 100), training=training)
+    key = f"{frame.model} {plan.device} {recipe.digest} {every} {patience}"
+    job = jobs().get(key)
+    if job is None or not job.active:
+        about = _about(frame, training, int(every))
+        again = "Fine-tune again" if job else "Fine-tune"
+        if st.button(f"{again} ({about})", key="tune", icon=":material/play_arrow:"):
+            device = resolve_device(frame.device)
+            task = cache.task(frame.model)
+            fresh = TuningJob(frame.model, task, recipe, int(every), int(patience) or None, device)
+            submit(key, fresh)
+            st.rerun()
+    if job is not None:
+        _follow(job, recipe)
+
+
+def _about(frame: Frame, training: Training, every: int) -> str:
+    future = pace(frame.model, training, resolve_device(frame.device))
+    if not future.done():
+        return "its time is being tried"
+    assert training.steps is not None
+    return f"at most about {duration(future.result().seconds(training.steps, every))} here"
+
+
+def _follow(job: TuningJob, recipe: Recipe) -> None:
+    active = job.active
+
+    @st.fragment(run_every=0.5 if active else None)
+    def polled() -> None:
+        _draw(job, recipe)
+        if job.active != active:
+            st.rerun()
+
+    polled()
+
+
+def _draw(job: TuningJob, recipe: Recipe) -> None:
+    if job.error:
+        st.error(job.error)
+    steps, best = list(job.steps), job.best
+    if best is None:
+        st.caption("Pruning ...")
+        return
+    total = recipe.training.steps if recipe.training else 0
+    last = steps[-1].step
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    if job.active:
+        left.progress(last / max(total or 1, 1), f"step {last:,} of {total:,}")
+        right.button("Stop", key="tuning stop", on_click=job.stop)
+    metric = cache.task(job.model).metric.name
+    looks = [step.look for step in steps if step.look]
+    ended = "" if job.active else f" Ended at step {last:,} of {total:,}."
+    st.markdown(
+        f"As pruned: {looks[0].value:.2%}. Best: **{best.value:.2%}** at step {best.step:,} "
+        f"({metric} on {len(cache.task(job.model).validation):,} validation samples).{ended}"
+    )
+    table = table_of(job)
+    export.show(chart(table, metric), table, f"fine-tune-{job.model}", key="tuning chart",
+                python=_python(job))  # fmt: skip
+    if not job.active and job.tuning is not None and not job.error:
+        st.download_button(
+            "Download the best (safetensors)", job.best_file, f"{job.model}-tuned.safetensors",
+            on_click="ignore", key="tuned file", icon=":material/download:",
+        )  # fmt: skip
+
+
+def table_of(job: TuningJob) -> pd.DataFrame:
+    """One row a step: its loss, and where there was a look the validation loss and metric (%)."""
+    return pd.DataFrame(
+        [
+            (s.step, s.loss, s.look and s.look.loss, s.look and 100 * s.look.value)
+            for s in list(job.steps)
+        ],
+        columns=["step", "loss", "validation_loss", "value"],
+    ).astype(float)
+
+
+def chart(table: pd.DataFrame, metric: str) -> AnyChart:
+    """The loss of every step above, the looks below."""
+    x = alt.X("step:Q", title="step")
+    loss = alt.Y("loss:Q", title="loss (nats)", scale=alt.Scale(zero=False))
+    each = (
+        alt.Chart(table[table["loss"].notna()])
+        .mark_line(color=PALETTE[0], strokeWidth=1, opacity=0.7)
+        .encode(x, loss, tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4~f")])
+    )
+    seen = table[table["value"].notna()]
+    tooltip = [
+        "step:Q",
+        alt.Tooltip("validation_loss:Q", format=".4~f"),
+        alt.Tooltip("value:Q", title=f"{metric} (%)", format=".2f"),
+    ]
+    valid = alt.Chart(seen).mark_line(point=True, color=PALETTE[1], strokeDash=[6, 3])
+    valid = valid.encode(x, alt.Y("validation_loss:Q", title="loss (nats)"), tooltip=tooltip)
+    name = alt.Chart(pd.DataFrame({"t": ["solid: each step's batch; dashed: validation"]}))
+    note = name.mark_text(align="right", baseline="top", color="#8a8a8a").encode(
+        x=alt.value(alt.expr("width")), y=alt.value(0), text="t:N"
+    )
+    value = alt.Y("value:Q", title=f"validation {metric} (%)", scale=alt.Scale(zero=False))
+    right = alt.Chart(seen).mark_line(point=alt.OverlayMarkDef(shape="square"), color=PALETTE[2])
+    return alt.vconcat(
+        alt.layer(each, valid, note).properties(height=200, width="container"),
+        right.encode(x, value, tooltip=tooltip).properties(height=150, width="container"),
+    )
+
+
+def _python(job: TuningJob) -> str:
+    return f"""from sparsity_core.recipe import Recipe
+from sparsity_core.task import load_task
+from sparsity_core.tuning import Tuning
+
+task = load_task({job.model!r})
+recipe = Recipe.from_dict({job.recipe.to_dict()!r})
+tuning = Tuning(task, recipe, every={job.every}, patience={job.patience}, device={job.device!r})
+steps = list(tuning)
+print(tuning.best)  # its weights: tuning.best_state"""
