@@ -15,7 +15,8 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import Plan, row_from_dict
+from sparsity_core.plans import Plan, row_from_dict, watch
+from sparsity_core.status import OPEN
 from sparsity_core.task import load_task
 
 Group = Sequence[Any]  # points
@@ -29,8 +30,15 @@ _POLL = 0.2  # seconds between two looks at `stopped`
 class Executor(Protocol):
     """Runs groups of points of one plan; a group is asked for when its turn has come."""
 
+    @property
+    def count(self) -> int:
+        """How many groups are under way at a time."""
+
     def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
-        """Rows as they get ready, until all are there or `stopped` answers True."""
+        """Rows as they get ready, until all are there or `stopped` answers True.
+
+        Those with status `open` tell of a point that is under way: its row is still to come.
+        """
 
     def close(self) -> None:
         """Let go of whatever it holds."""
@@ -38,6 +46,8 @@ class Executor(Protocol):
 
 class InProcess:
     """One point after another, here; `task` saves loading it by name."""
+
+    count = 1
 
     def __init__(self, task: Any = None) -> None:
         self.task = task
@@ -51,7 +61,7 @@ class InProcess:
                 # Kernels may be timed on random weights, without a model.
                 checked = (self.task or load_task(plan.model)) if plan.model else _NO_TASK
                 plan.check(checked)
-            for row in plan.run(checked, group):
+            for row in watch(plan, checked, group):
                 yield row
                 if stopped():
                     return
@@ -177,7 +187,8 @@ class _Worker:
         self.ready = True
         if answer is None:
             return None
-        self.left = [point for point in self.left if point.id != answer["point_id"]]
+        if answer["status"] != OPEN:
+            self.left = [point for point in self.left if point.id != answer["point_id"]]
         return dict(answer)
 
     def give_up(self) -> list[Any]:

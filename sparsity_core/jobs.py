@@ -9,7 +9,8 @@ from typing import Any
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
-from sparsity_core.plans import Plan
+from sparsity_core.plans import Plan, groups_for
+from sparsity_core.status import OPEN
 from sparsity_core.store import Store
 
 _RECENT = 50  # rows whose pace foretells the time left
@@ -42,6 +43,7 @@ class Job:
         self.store = store
         self._state = "queued"
         self._message = ""
+        self._under_way: dict[str, Any] = {}
         self._times: deque[float] = deque(maxlen=_RECENT)
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -78,6 +80,12 @@ class Job:
                 message=self._message,
             )
 
+    @property
+    def under_way(self) -> list[Any]:
+        """What is known of points whose row is still to come: rows with status `open`."""
+        with self._lock:
+            return list(self._under_way.values())
+
     def run(self, executor: Executor) -> None:
         """Measure what is missing and store it row by row; called once, by whoever runs jobs."""
         if not self._leave_queue("running"):
@@ -85,9 +93,16 @@ class Job:
         try:
             self.store.set_state(self.id, "running")
             self._times.append(time.monotonic())
-            for row in executor.run(self.plan, self._groups(), self._cancelled.is_set):
+            for row in executor.run(
+                self.plan, self._groups(executor.count), self._cancelled.is_set
+            ):
+                if row.status == OPEN:
+                    with self._lock:
+                        self._under_way[row.point_id] = row
+                    continue
                 self.store.add(self.plan.kind, [row])
                 with self._lock:
+                    self._under_way.pop(row.point_id, None)
                     self._done += 1
                     self._failed += row.status == "failed"
                     self._times.append(time.monotonic())
@@ -107,9 +122,9 @@ class Job:
         """Wait until it has ended; False when the time was too short."""
         return self._ended.wait(timeout)
 
-    def _groups(self) -> Iterator[list[Any]]:
+    def _groups(self, workers: int) -> Iterator[list[Any]]:
         """What is missing, each group looked up when its turn comes: jobs may share points."""
-        for group in self.plan.groups(self.missing) if self.missing else []:
+        for group in groups_for(self.plan, self.missing, workers) if self.missing else []:
             if missing := self._not_stored(group):
                 yield missing
 

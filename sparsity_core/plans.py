@@ -127,6 +127,20 @@ def plan_from_dict(data: Mapping[str, Any]) -> AnyPlan:
     return PLANS[kind].from_dict(data)
 
 
+def groups_for(plan: Plan, points: Sequence[Any], workers: int) -> list[list[Any]]:
+    """A plan's units of work for so many workers, in the order in which they are taken up."""
+    if isinstance(plan, SweepPlan):
+        return plan.groups_for(points, workers)
+    return plan.groups(points)
+
+
+def watch(plan: Plan, task: Task, points: Sequence[Any]) -> Iterator[Any]:
+    """A row for each point, and rows with status `open` that tell of points under way."""
+    if isinstance(plan, SweepPlan):
+        return plan.watch(task, points)
+    return plan.run(task, points)
+
+
 def row_from_dict(kind: str, data: Mapping[str, Any]) -> AnyRow:
     """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
     if kind not in ROWS:

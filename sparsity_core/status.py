@@ -14,6 +14,9 @@ from sparsity_core.errors import NonFiniteError, SparsityError
 # failed    anything else; the message says what
 STATUSES = ("ok", "skipped", "collapsed", "nan", "failed")
 
+# What is told of a point while it is under way, and never stored: its row is still to come.
+OPEN = "open"
+
 Point = TypeVar("Point")
 
 

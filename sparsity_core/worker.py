@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import plan_from_dict
+from sparsity_core.plans import plan_from_dict, watch
 from sparsity_core.task import load_task
 
 _GONE = (BrokenPipeError, ConnectionResetError)  # what sending says when nobody listens
@@ -60,7 +60,7 @@ def serve(connection: Connection) -> None:
                 points = {point.id: point for point in plan.points()}
                 known = data
             connection.send(None)
-            for row in plan.run(task, [points[i] for i in ids]):
+            for row in watch(plan, task, [points[i] for i in ids]):
                 connection.send(asdict(row))
         except SparsityError as error:
             connection.send(str(error))

@@ -1,5 +1,6 @@
 """Early answers: all points see a few samples, then more, and each stops once it is settled."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -11,9 +12,10 @@ from torch import Tensor
 from sparsity_core.comparison import compare, masked, removed_weights
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
-from sparsity_core.prune import checked_scores, masks_from_units, refusals, unit_scores
+from sparsity_core.prune import refusals
 from sparsity_core.setting import Setting
-from sparsity_core.status import rows_of
+from sparsity_core.status import OPEN, rows_of
+from sparsity_core.sweep.levels import Levels
 from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sequential import Question, Standing, rounds
@@ -23,6 +25,8 @@ from sparsity_core.weights import Masks, sparsity_of
 from sparsity_core.workbench import Workbench, workbench
 
 ENGINE = "decide"
+
+_TELLING = 0.1  # share of the time that telling of open points may take: intervals are searched for
 
 # How a point's model does on some samples; those of a round are the same object for all points.
 Sampler = Callable[[SweepPoint, Masks, Split], Evaluation]
@@ -37,6 +41,7 @@ class Early:
     standing: Standing | None  # None: it cannot be measured, the row says why
     row: Result | None  # its only row, when it is settled
     seconds: float = 0.0  # up to now
+    so_far: Callable[[], Result] | None = None  # what is known of one that is not
 
 
 def measure(
@@ -45,16 +50,26 @@ def measure(
     points: Sequence[SweepPoint],
     question: Question,
     sampling: Sampling | None = None,
+    told: bool = False,
 ) -> Iterator[Result]:
     """A row for each point when its question is settled, so not in the order of `points`.
+
+    With `told` also rows with status `open` about the others, as often as takes little time.
 
     All numbers are of all samples of the setting: drop_low and drop_high are where the drop lies,
     `value`, `drop` and losses are estimates as long as not all samples were seen. Whatever goes
     wrong with a point is its row's status.
     """
+    started, telling = time.perf_counter(), 0.0
     for early in follow(task, setting, points, question, sampling):
         if early.row is not None:
             yield early.row
+        elif told and early.so_far is not None:
+            now = time.perf_counter()
+            if telling <= _TELLING * (now - started):
+                row = early.so_far()
+                telling += time.perf_counter() - now
+                yield replace(row, seconds=early.seconds)
 
 
 def follow(
@@ -66,12 +81,15 @@ def follow(
 ) -> Iterator[Early]:
     """Every open point after every round: what `measure` waits for, as it comes about.
 
-    Holds the masks of all open points: a byte for each weight and sparsity.
+    At first level after level, each in all layers; later all levels of a layer together, so that
+    what is before it runs once. Holds the masks of all open points: a byte for each weight and
+    sparsity.
     """
     bench = workbench(task, setting)
-    trials = _Trials(bench, question, (sampling or whole_model)(bench))
+    trials = _Trials(bench, points, question, (sampling or whole_model)(bench))
     seconds = dict.fromkeys((point.id for point in points), 0.0)
-    open_points = list(points)
+    place = {point.id: i for i, point in enumerate(points)}
+    open_points = _by_level(points)
     for where in rounds(setting.samples):
         see = partial(trials.see, where=where)
         still_open = []
@@ -83,7 +101,7 @@ def follow(
                 yield replace(early, seconds=spent)
             else:
                 yield replace(early, seconds=spent, row=replace(early.row, seconds=spent))
-        open_points = still_open
+        open_points = sorted(still_open, key=lambda point: place[point.id])
 
 
 def whole_model(bench: Workbench, _memory: int = 0) -> Sampler:
@@ -105,14 +123,19 @@ def whole_model(bench: Workbench, _memory: int = 0) -> Sampler:
 class _Trials:
     """The points under way: their masks, and what was seen of them."""
 
-    def __init__(self, bench: Workbench, question: Question, sampler: Sampler) -> None:
+    def __init__(
+        self, bench: Workbench, points: Sequence[SweepPoint], question: Question, sampler: Sampler
+    ) -> None:
         self.bench = bench
+        self.points = points
         self.question = question
         self.sampler = sampler
         self.masks: dict[str, Masks] = {}
         self.seen: dict[str, list[Evaluation]] = {}
         self.standings: dict[str, Standing] = {}
         self._taken: tuple[slice, Split] | None = None
+        # In this round, by the masks' address, which is theirs as long as they are kept here.
+        self._found: dict[int, tuple[Masks, Evaluation]] = {}
 
     @cached_property
     def order(self) -> Order:
@@ -125,18 +148,24 @@ class _Trials:
         if point.id not in self.masks:
             if reason := self._refusal(point):
                 return self.unmeasured(point, "skipped", f"{point.layer}: {reason}")
-            self.masks[point.id] = self._masks(point)
+            self._make_masks(point)
+        if point.id not in self.seen:
             self.seen[point.id] = []
             self.standings[point.id] = Standing(self.question, self.order)
         samples = self._samples(where)
-        pruned = self.sampler(point, self.masks[point.id], samples)
+        masks = self.masks[point.id]
+        if id(masks) not in self._found:
+            self._found[id(masks)] = masks, self.sampler(point, masks, samples)
+        _, pruned = self._found[id(masks)]
         self.seen[point.id].append(pruned)
         dense = self.bench.dense.values[self.order.samples[where]]
         metric = self.bench.task.metric
         differences = _bounded(dense, metric) - _bounded(pruned.values, metric)
         standing = self.standings[point.id].after(differences)
         self.standings[point.id] = standing
-        return Early(point, standing, self._last_row(point) if standing.settled else None)
+        if standing.settled:
+            return Early(point, standing, self._last_row(point))
+        return Early(point, standing, None, so_far=lambda: self._row(point, standing, OPEN))
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Early:
         """The point without numbers."""
@@ -147,6 +176,7 @@ class _Trials:
         if self._taken is None or self._taken[0] != where:
             chosen = torch.from_numpy(self.order.samples[where])
             self._taken = where, self.bench.samples.take(chosen)
+            self._found = {}
         return self._taken[1]
 
     def _refusal(self, point: SweepPoint) -> str | None:
@@ -154,20 +184,28 @@ class _Trials:
         refused = refusals(probe, point.scorer, point.structure).get(point.layer)
         return refused or point.structure.refuses(point.sparsity)
 
-    def _masks(self, point: SweepPoint) -> Masks:
-        probe = self.bench.probe(point.seed)
-        scores = checked_scores(probe, point.scorer, [point.layer])[point.layer]
-        units = unit_scores(probe, point.layer, scores, point.scorer, point.structure)
-        return masks_from_units(probe.layers[point.layer], units, point.structure, point.sparsity)
+    def _make_masks(self, point: SweepPoint) -> None:
+        """The masks of all points that share the point's scoring; equal ones are one object."""
+        alike = [other for other in self.points if _scoring(other) == _scoring(point)]
+        levels = Levels(self.bench, alike)
+        for other in alike:
+            if not levels.refusal(other.sparsity):
+                self.masks[other.id] = levels.distinct[levels.place(other.sparsity)]
 
     def _last_row(self, point: SweepPoint) -> Result:
-        """What was seen of the point; its masks go."""
-        mask = self.masks.pop(point.id)[point.layer]
-        pruned = _joined(self.seen.pop(point.id))
+        """The row of a settled point; its masks go."""
         standing = self.standings.pop(point.id)
+        collapsed = not self.masks[point.id][point.layer].any()
+        row = self._row(point, standing, "collapsed" if collapsed else "ok")
+        del self.masks[point.id], self.seen[point.id]
+        return row
+
+    def _row(self, point: SweepPoint, standing: Standing, status: str) -> Result:
+        """What was seen of the point."""
+        mask = self.masks[point.id][point.layer]
+        pruned = _joined(self.seen[point.id])
         probe = self.bench.probe(point.seed)
         weight = probe.weights[point.layer]
-        status = "ok" if mask.any() else "collapsed"
         message = "; ".join(filter(None, (probe.layers[point.layer].note, str(standing))))
         return replace(
             unmeasured(self.bench.setting, point, ENGINE, status, message),
@@ -196,6 +234,18 @@ class _Trials:
             "loss_rise": rise,
             "samples": seen,
         }
+
+
+def _scoring(point: SweepPoint) -> tuple[Any, ...]:
+    return point.seed, point.scorer, point.structure, point.layer
+
+
+def _by_level(points: Sequence[SweepPoint]) -> list[SweepPoint]:
+    """The points of each level together, from the middle levels outwards."""
+    levels = sorted({point.sparsity for point in points})
+    middle = len(levels) // 2
+    turn = {level: abs(i - middle) for i, level in enumerate(levels)}
+    return sorted(points, key=lambda point: (turn[point.sparsity], point.sparsity))
 
 
 def _bounded(values: Tensor, metric: Metric) -> Tensor:

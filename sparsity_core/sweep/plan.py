@@ -87,13 +87,28 @@ class SweepPlan(Planned):
             for _, group in groupby(points, lambda p: (p.seed, p.scorer, p.structure, p.layer))
         ]
 
+    def groups_for(self, points: Sequence[SweepPoint], workers: int) -> list[list[SweepPoint]]:
+        """As `groups`; of early answers, all layers at once, dealt out to the workers.
+
+        So every point has its first samples before any has its last.
+        """
+        if not self.question:
+            return self.groups(points)
+        dealt = []
+        for _, group in groupby(points, lambda p: (p.seed, p.scorer, p.structure)):
+            layers = [list(own) for _, own in groupby(group, lambda p: p.layer)]
+            hands = [layers[i::workers] for i in range(min(workers, len(layers)))]
+            dealt += [[point for own in hand for point in own] for hand in hands]
+        return dealt
+
+    def watch(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
+        """As `run`; early answers also tell how far each point is."""
+        return self._early(task, points, told=True) if self.question else self.run(task, points)
+
     def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """A row for each point, by the plan's engine."""
         if self.question:
-            sampler = SAMPLERS[self.engine]
-            return decide.measure(
-                task, self.setting, points, self.question, lambda bench: sampler(bench, self.memory)
-            )
+            return self._early(task, points, told=False)
         return ENGINES[self.engine](task, self.setting, points, self.memory)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
@@ -129,6 +144,18 @@ class SweepPlan(Planned):
             engine=data["engine"],
             question=Question(**data["question"]) if "question" in data else None,
             memory=data.get("memory", BUDGET),
+        )
+
+    def _early(self, task: Task, points: Sequence[SweepPoint], told: bool) -> Iterator[Result]:
+        assert self.question
+        sampler = SAMPLERS[self.engine]
+        return decide.measure(
+            task,
+            self.setting,
+            points,
+            self.question,
+            lambda bench: sampler(bench, self.memory),
+            told,
         )
 
     def _asked(self) -> dict[str, Any]:
