@@ -7,8 +7,10 @@ import streamlit as st
 from app.forms import warn_of_unknown
 from sparsity_core.sweep.plan import ENGINES, FAST, SAMPLERS
 from sparsity_core.sweep.rerun import BUDGET
+from sparsity_core.sweep.sequential import Question
 
 MEBI = 2**20
+_ANSWERS = ("every sample", "drop over", "drop within")
 _EXACT = FAST["fast"]
 _ENGINES = (_EXACT, *(name for name in ENGINES if name != _EXACT))
 _WORDS = {
@@ -20,6 +22,51 @@ _WORDS = {
     "reference": "`reference`: the whole model for every point, the slow way that the others "
     "are tested against.",
 }
+
+
+def choose_question() -> Question | None:
+    """The question that points answer early; None for exact numbers."""
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    warn_of_unknown("sweep-answer", _ANSWERS)
+    answer = left.selectbox(
+        "Answer", _ANSWERS, key="sweep-answer", bind="query-params",
+        help="`every sample`: exact numbers. `drop over`: each point stops as soon as it is sure "
+        "whether its drop is over so many points. `drop within`: as soon as the drop is known to "
+        "so many points. On a big model ask for an early answer first: it comes many times "
+        "sooner, and single points can be measured in full afterwards.",
+    )  # fmt: skip
+    if answer == _ANSWERS[0]:
+        return None
+    asked = middle.number_input(
+        "Points of accuracy", 0.1, 100.0, 1.0, 0.5, key="sweep-asked", bind="query-params",
+        help="1 point: 90 % becomes 89 %.",
+    )  # fmt: skip
+    error = right.number_input(
+        "Error rate of the whole sweep (%)", 0.1, 50.0, 5.0, 1.0, key="sweep-error",
+        bind="query-params",
+        help="The chance that any answer of the sweep is wrong is at most this, whenever you look.",
+    )  # fmt: skip
+    share = round(asked / 100, 6)
+    rate = round(error / 100, 6)
+    if answer == _ANSWERS[1]:
+        return Question(threshold=share, error=rate)
+    return Question(width=share, error=rate)
+
+
+def answer_view(question: Question | None) -> dict[str, Any] | None:
+    """What the form has to hold to ask a question; None when it cannot."""
+    if question is None:
+        return {"sweep-answer": _ANSWERS[0]}
+    over = question.threshold is not None
+    asked = round(100 * ((question.threshold if over else question.width) or 0), 4)
+    error = round(100 * question.error, 4)
+    if question.order or not (0.1 <= asked <= 100 and 0.1 <= error <= 50):
+        return None
+    return {
+        "sweep-answer": _ANSWERS[1 if over else 2],
+        "sweep-asked": asked,
+        "sweep-error": error,
+    }
 
 
 def choose_engine(early: bool) -> dict[str, Any]:

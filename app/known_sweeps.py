@@ -79,6 +79,8 @@ def _stored(model: str, recipe: Recipe) -> list[Sweep]:
         if run.state in ("queued", "running"):
             continue  # it would be passed over for a fuller one, and stay so when it is done
         plan: SweepPlan = store.plan(run.id)
+        if plan.question:
+            continue  # estimates on few samples, another number of them at each point
         if plan.setting.model_digest == digest and recipe.scorer in plan.scorers:
             source = f"Store().rows(Store().plan({run.id!r}))"
             found.append(_sweep(f"run {run.id[:8]}", source, recipe, store.rows(plan)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.answer_form import MEBI
+from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
 from app.state import take_recipe
@@ -70,9 +70,11 @@ def _samples_key(plan: AnyPlan) -> str:
 
 def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     scorers = [SCORERS.label(scorer) for scorer in plan.scorers[1:]]
-    whole = plan.memory % MEBI == 0 and plan.question is None
+    asked = answer_view(plan.question)
     read_back = all(float(_percent(share)) / 100 == share for share in plan.sparsities)
-    if not read_back or not whole or any(label not in SCORERS.kinds() for label in scorers):
+    if not read_back or asked is None or plan.memory % MEBI:
+        return None
+    if any(label not in SCORERS.kinds() for label in scorers):
         return None
     # The form puts the random control last.
     control = len(plan.scorers) > 1 and plan.scorers[-1] == Random()
@@ -81,6 +83,7 @@ def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | 
         "sweep-random": control,
         "sweep-structures": [STRUCTURES.label(structure) for structure in plan.structures[1:]],
         "sweep-layers": [] if set(plan.layers) == set(all_layers) else list(plan.layers),
+        **asked,
         "sweep-engine": plan.engine,
         "sweep-memory": plan.memory // MEBI,
         **_shared("sweep", plan),

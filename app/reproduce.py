@@ -1,9 +1,12 @@
 """What is on screen as words that anybody can run: a command, or a few lines of Python."""
 
+from dataclasses import replace
+
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.rerun import BUDGET
+from sparsity_core.sweep.sequential import Question
 
 
 def sweep_command(plan: SweepPlan) -> str:
@@ -22,15 +25,33 @@ def sweep_command(plan: SweepPlan) -> str:
         f"--score-samples {plan.setting.score_samples}",
         f"--device {plan.setting.device}",
         f"--engine {plan.engine}",
+        *_question_options(plan.question),
         *([f"--memory {plan.memory}"] if plan.memory != BUDGET else []),
     ]
     return f"sparsity sweep {plan.model} " + " ".join(options)
 
 
+def _question_options(question: Question | None) -> list[str]:
+    if question is None:
+        return []
+    over = question.threshold is not None
+    asked = question.threshold if over else question.width
+    return [
+        f"--drop-{'over' if over else 'within'} {_percent(asked)}",
+        f"--error {_percent(question.error)}",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return f"{round(100 * (share or 0), 6):g}"
+
+
 def sweep_python(plan: SweepPlan) -> str:
     """The Python that measures the same points."""
+    asked = repr(plan.question and replace(plan.question, points=1))
+    needed = "from sparsity_core.sweep.sequential import Question\n" if plan.question else ""
     return f"""from sparsity_core.sweep.plan import plan_sweep
-from sparsity_core.task import load_task
+{needed}from sparsity_core.task import load_task
 
 task = load_task({plan.model!r})
 plan = plan_sweep(
@@ -46,6 +67,7 @@ plan = plan_sweep(
     device={plan.setting.device!r},
     engine={plan.engine!r},
     memory={plan.memory},
+    question={asked},
 )
 rows = list(plan.run(task, plan.points()))"""
 

@@ -8,17 +8,24 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
+from sparsity_core.status import OPEN
+from sparsity_core.sweep.asked import said, stopped
 from sparsity_core.sweep.point import Result
+from sparsity_core.sweep.sequential import Question
 
 _SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
 _INWARDS = alt.expr("datum.sparsity > 50 ? 'right' : 'left'")  # words stay inside the chart
 _COLUMNS = 2  # of the legend: as many as a narrow screen can show
+_OPEN, _STOPPED = "still open", "stopped early"
+_SOUND = ("measured", _OPEN, _STOPPED)  # their number stands for itself
 _WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a word
 
 
-def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
-    """Rows as a table for charts: per cent and points instead of shares."""
-    table = pd.DataFrame([vars(row) | {"mark": _mark(row)} for row in rows])
+def frame_of(rows: Sequence[Result], question: Question | None = None) -> pd.DataFrame:
+    """Rows as a table for charts: per cent and points instead of shares; early answers in words."""
+    table = pd.DataFrame(
+        [vars(row) | {"mark": _mark(row), "answer": _answer(question, row)} for row in rows]
+    )
     if table.empty:
         return table
     for name in ("value", "dense_value", "drop", "drop_low", "drop_high"):
@@ -33,9 +40,22 @@ def frame_of(rows: Sequence[Result]) -> pd.DataFrame:
 
 
 def _mark(row: Result) -> str:
+    if row.status == OPEN:
+        return _OPEN
     if row.status == "collapsed":
         return "layer emptied"
-    return "changed nothing" if row.no_op and row.sparsity > 0 else "measured"
+    if row.no_op and row.sparsity > 0:
+        return "changed nothing"
+    return _STOPPED if stopped(row) else "measured"
+
+
+def _answer(question: Question | None, row: Result) -> str:
+    """What an early answer says of a question, as short as a cell of the heatmap is wide."""
+    if question is None or question.threshold is None or row.status not in ("ok", OPEN):
+        return ""
+    signs = {"at most": "≤", "more than": ">", "open": "?"}
+    sign = signs[said(question, row) or "open"]
+    return sign if sign == "?" else f"{sign} {100 * question.threshold:.4g}"
 
 
 def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
@@ -172,7 +192,7 @@ def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False)
     if table.empty:
         return table.copy()
     numbers = ["value", "dense_value", "drop", "low", "high", "achieved_sparsity"]
-    words = ["mark", "status", "message"]
+    words = ["mark", "status", "message", "answer"]
     grouped = table.groupby(keys, sort=False)
     said = grouped[words].agg(lambda found: ", ".join(dict.fromkeys(filter(None, found))))
     rest = grouped[["samples", "split"]].first()
@@ -183,19 +203,23 @@ def _word(cell: Any) -> str:
     """What a cell says when it has the room: the drop, or why that number is none to go by."""
     if pd.isna(cell.drop):
         return str(cell.status)
-    if cell.mark != "measured":
+    if cell.answer:
+        return str(cell.answer)
+    if cell.mark not in _SOUND:
         return {"changed nothing": "no-op", "layer emptied": "emptied"}.get(cell.mark, cell.mark)
     return f"{cell.drop:+.1f}".replace("-0.0", "+0.0")
 
 
 def _sign(cell: Any) -> str:
-    return "×" if pd.isna(cell.drop) else "" if cell.mark == "measured" else "!"
+    if pd.isna(cell.drop):
+        return "×"
+    return str(cell.answer)[:1] if cell.answer else "" if cell.mark in _SOUND else "!"
 
 
 def _odd(table: pd.DataFrame) -> AnyChart:
     """Words beside the points whose number is not to be taken for robustness or for a loss."""
     return (
-        alt.Chart(table[table["mark"] != "measured"])
+        alt.Chart(table[~table["mark"].isin(_SOUND)])
         .mark_text(dy=-12, color=GREY, fontSize=11, align=_INWARDS)
         .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
     )
@@ -211,13 +235,18 @@ def _x() -> alt.X:
 
 
 def _y(metric: str, table: pd.DataFrame) -> alt.Y:
-    samples = int(table["samples"].max()) if len(table) else 0
+    samples = _range(table["samples"]) if len(table) else "0"
     split = table["split"].iloc[0] if len(table) else ""
     return alt.Y(
         "value:Q",
-        title=f"{metric} (%, {samples:,} {split} samples)",
+        title=f"{metric} (%, {samples} {split} samples)",
         scale=alt.Scale(zero=False, nice=True),
     )
+
+
+def _range(numbers: "pd.Series[float]") -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{high:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _dense(table: pd.DataFrame) -> AnyChart:
@@ -243,8 +272,8 @@ def _tooltip(first: str) -> list[alt.Tooltip]:
         alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
         alt.Tooltip("value:Q", title="value (%)", format=".2f"),
         alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
-        alt.Tooltip("low:Q", title="95 % from", format=".2f"),
-        alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+        alt.Tooltip("low:Q", title="interval from", format=".2f"),
+        alt.Tooltip("high:Q", title="interval to", format=".2f"),
         alt.Tooltip("samples:Q"),
         alt.Tooltip("mark:N", title="point"),
         alt.Tooltip("status:N"),

@@ -10,21 +10,30 @@ import streamlit as st
 
 from app import export
 from app.chosen_layer import follow_chart, follow_row, pick_layer
+from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from app.state import take_recipe
+from sparsity_core.status import OPEN
 from sparsity_core.sweep.choice import Choice, recipe_from, sparsest_within
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
 
+_INTERVALS = (
+    "From and to: where the drop lies. 95 % for each exact point; an early answer's interval holds "
+    "for all points together at the sweep's error rate."
+)
+
 
 def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
     """Curves, heatmap and table around one chosen layer; whatever is clicked, the others follow."""
-    table = frame_of(rows)
+    table = frame_of(rows, plan.question)
     metric = plan.setting.metric
     ways = list(dict.fromkeys(table["way"]))
     way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
     layer = pick_layer(plan.layers)
+    if plan.question:
+        draw_early(plan, rows, layer)
     shown = table[table["way"] == way]
     words: dict[str, Any] = {"command": sweep_command(plan), "python": sweep_python(plan)}
     left, right = st.columns([3, 2])
@@ -47,16 +56,17 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
 def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
     """The sparsest setting of each layer within a chosen drop, and the recipe to take along."""
     st.subheader("How sparse may each layer be?")
+    asked = round(100 * (plan.question.threshold or 0), 4) if plan.question else 0.0
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     allowed = left.number_input(
-        f"Drop in {plan.setting.metric} allowed (points)", 0.0, 100.0, 1.0, 0.5, key="allowed",
-        bind="query-params",
+        f"Drop in {plan.setting.metric} allowed (points)", 0.0, 100.0, asked or 1.0, 0.5,
+        key="allowed", bind="query-params",
     )  # fmt: skip
     ways = list(dict.fromkeys((row.scorer, row.structure) for row in rows))
     way = middle.selectbox("With", ways, format_func=" · ".join, key=f"with {ways}")
     cautious = right.toggle(
-        "Cautious", key="cautious", bind="query-params",
-        help="The whole 95 % interval must stay within the drop.",
+        "Cautious", plan.question is not None, key="cautious", bind="query-params",
+        help="The whole interval must stay within the drop: 95 %, or an early answer's own.",
     )  # fmt: skip
     chosen = [row for row in rows if (row.scorer, row.structure) == way]
     choices = sparsest_within(chosen, allowed / 100, cautious)
@@ -70,7 +80,8 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
         key="answer",
     )
     st.caption(
-        f"{plan.setting.samples:,} {plan.setting.split} samples. Each layer was measured alone: "
+        f"{'Up to ' * bool(plan.question)}{plan.setting.samples:,} {plan.setting.split} samples. "
+        "Each layer was measured alone: "
         "together they cost more. Check the recipe as a whole on the Trade-off page, on the test "
         "split."
     )
@@ -103,8 +114,9 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
         "removed": "weights set to zero",
         "value": f"{metric} (%)",
         "drop": "drop (points)",
-        "drop_low": "95 % from",
-        "drop_high": "95 % to",
+        "drop_low": "from",
+        "drop_high": "to",
+        "answer": "answer",
         "samples": "samples",
         "split": "split",
         "mark": "point",
@@ -113,7 +125,10 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
         "status": "status",
         "message": "message",
     }
+    if not own["answer"].any():
+        del columns["answer"]
     with st.expander("Numbers of this layer: asked and achieved sparsity side by side"):
+        st.caption(_INTERVALS)
         st.dataframe(
             own[list(columns)].rename(columns=columns).style.format(precision=2),
             hide_index=True,
@@ -122,7 +137,7 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
 
 
 def _draw_trouble(table: pd.DataFrame) -> None:
-    troubled = table[table["status"] != "ok"]
+    troubled = table[~table["status"].isin(["ok", OPEN])]
     if troubled.empty:
         return
     counts = ", ".join(f"{n} {status}" for status, n in troubled["status"].value_counts().items())
@@ -141,8 +156,8 @@ def _answer(choices: Sequence[Choice]) -> pd.DataFrame:
             "asked (%)": [100 * choice.sparsity for choice in choices],
             "achieved (%)": [_percent(choice, "achieved_sparsity") for choice in choices],
             "drop (points)": [_percent(choice, "drop") for choice in choices],
-            "95 % from": [_percent(choice, "drop_low") for choice in choices],
-            "95 % to": [_percent(choice, "drop_high") for choice in choices],
+            "from": [_percent(choice, "drop_low") for choice in choices],
+            "to": [_percent(choice, "drop_high") for choice in choices],
             "why not sparser": [choice.message for choice in choices],
         }
     )

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import cache
 from app.about import about, question
-from app.answer_form import choose_engine
+from app.answer_form import choose_engine, choose_question
 from app.forms import structures, warn_of_unknown
 from app.live import duration
 from app.state import Frame
@@ -29,6 +29,7 @@ def choose_sweep(frame: Frame) -> SweepPlan:
     start = f"{SCORERS.label(recipe.scorer)} · {STRUCTURES.label(recipe.structure)}"
     with st.expander("What to measure", expanded=True, icon=":material/tune:"):
         st.caption(f"The sidebar's recipe is always there: **{start}**.")
+        asked = choose_question()
         left, right = st.columns(2)
         layers = list(cache.facts(frame.model).layers)
         for key, known in (("scorers", SCORERS.kinds()), ("layers", layers), ("split", SPLITS)):
@@ -56,7 +57,7 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         )  # fmt: skip
         left, right = st.columns([1, 3])
         with left:
-            seeds, where = _where(frame)
+            seeds, where = _where(frame, asked is not None)
         with right:
             about(SCORERS, STRUCTURES, key="sweep")
     return cache.plan_of(
@@ -67,11 +68,12 @@ def choose_sweep(frame: Frame) -> SweepPlan:
         sparsities=[_share(percent) for percent in percents],
         seeds=range(seeds),
         device=frame.device,
+        question=asked,
         **where,
     )
 
 
-def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
+def _where(frame: Frame, early: bool) -> tuple[int, dict[str, Any]]:
     """How many seeds; the samples that report, those that score, and what measures them."""
     with st.popover("Samples, seeds, engine"):
         split = st.selectbox(
@@ -91,7 +93,7 @@ def _where(frame: Frame) -> tuple[int, dict[str, Any]]:
             help="Other samples for scoring, other random scores. What depends on neither is "
             "measured once.",
         )  # fmt: skip
-        engine = choose_engine(early=False)
+        engine = choose_engine(early)
     where = {"split": split, "samples": int(samples), "score_samples": int(scoring)}
     return int(seeds), where | engine
 
@@ -142,7 +144,8 @@ def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
     if not new:
         return 0, f"All {len(points)} points are stored"
     about = duration(_START + new * _seconds_a_point(plan, store))
-    return new, f"Run {new} new points ({len(points) - new} stored, about {about})"
+    about = f"at most {about}" if plan.question else f"about {about}"
+    return new, f"Run {new} new points ({len(points) - new} stored, {about})"
 
 
 def _seconds_a_point(plan: SweepPlan, store: Store) -> float:

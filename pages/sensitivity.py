@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cache, live
+from app.early_view import current_rows, shown_plans
 from app.sensitivity_view import draw_answer, draw_results
 from app.state import frame
 from app.sweep_form import choose_sweep, dry_look, start_label
@@ -23,13 +24,13 @@ try:
 
     def results() -> None:
         """Everything that grows while the sweep runs."""
-        rows = store.rows(plan)
+        rows = current_rows(plan, store)
         if rows:
             draw_results(plan, rows)
             draw_answer(plan, rows)
         else:
             st.info("No point of this sweep is stored yet. Run it: the results appear here.")
 
-    live.follow(plan, results)
+    live.follow(live.to_follow(shown_plans(plan)), results)
 except SparsityError as error:
     st.error(str(error))

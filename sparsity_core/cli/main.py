@@ -79,6 +79,19 @@ def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--engine", default="fast", metavar="NAME",
         help="fast (= exact), bitwise, verified or reference: same counts, see the README",
     )  # fmt: skip
+    early = sweep.add_mutually_exclusive_group()
+    early.add_argument(
+        "--drop-over", type=float, metavar="POINTS",
+        help="early answers: stop a point once it is sure whether its drop is over this",
+    )  # fmt: skip
+    early.add_argument(
+        "--drop-within", type=float, metavar="POINTS",
+        help="early answers: stop a point once its drop is known to so many points",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--error", type=float, default=5.0, metavar="PERCENT",
+        help="chance that any early answer of the sweep is wrong; default 5",
+    )  # fmt: skip
     sweep.add_argument(
         "--memory", metavar="BYTES",
         help="of dense values that a process may keep, as 512M or 2G; default 1G",

@@ -29,6 +29,7 @@ from sparsity_core.sweep.engine import held_bytes
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.rerun import BUDGET
+from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import Task, load_task
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -45,6 +46,7 @@ def sweep(chosen: argparse.Namespace) -> int:
         scorers=names(chosen.scorers),
         structures=names(chosen.structures),
         engine=chosen.engine,
+        question=_question(chosen),
         memory=_bytes(chosen.memory) if chosen.memory else BUDGET,
         **_shared(chosen),
     )
@@ -132,6 +134,16 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
     if job.view.state == "failed":
         raise SparsityError(job.view.message)
     return store.rows(plan)
+
+
+def _question(chosen: argparse.Namespace) -> Question | None:
+    """What each point has to answer before it stops."""
+    error = round(chosen.error / 100, 8)
+    if chosen.drop_over is not None:
+        return Question(threshold=round(chosen.drop_over / 100, 8), error=error)
+    if chosen.drop_within is not None:
+        return Question(width=round(chosen.drop_within / 100, 8), error=error)
+    return None
 
 
 def _memory_of(plan: SweepPlan, task: Task) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sparsity_core.cli.kernel_table import print_kernels, print_latency
 from sparsity_core.metrics import is_share
+from sparsity_core.sweep.decide import ENGINE as EARLY
 
 _OWN: dict[str, Callable[[Any], None]] = {"kernels": print_kernels, "latency": print_latency}
 _COLUMNS = {
@@ -16,6 +17,7 @@ _COLUMNS = {
 }
 
 _DROPS = "drop from dense in points, with a paired 95 % interval"
+_EARLY = "drop from dense in points, early answers: where it lies, at the risk that stands below"
 _NUMBERS = {
     "sweep": _DROPS,
     "curve": _DROPS,
@@ -34,8 +36,10 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
         return
     rows = _last_looks(rows) if kind == "moving" else rows
     first = rows[-1]
-    samples = next((row.samples for row in rows if row.samples is not None), 0)
+    samples = str(next((row.samples for row in rows if row.samples is not None), 0))
     numbers = _NUMBERS[kind]
+    if kind == "sweep" and any(row.engine == EARLY for row in rows):
+        samples, numbers = "some", _EARLY
     if not is_share(first.metric):
         numbers = numbers.replace(" in points", "")
     print(f"{first.model}: {first.metric} on {samples} samples of {first.split}; {numbers}\n")
@@ -92,6 +96,7 @@ def _line(kind: str, row: Any) -> dict[str, str]:
         "asked": f"{100 * row.sparsity:g}%",
         "achieved": "" if achieved is None else f"{achieved:.2%}",
         "seed": str(row.seed),
+        **({"samples": str(row.samples or "")} if kind == "sweep" else {}),
         row.metric: "",
         "drop": "",
         "from": "",
