@@ -10,6 +10,7 @@ import streamlit as st
 import vl_convert
 
 from app.theme import AnyChart
+from sparsity_core.spreadsheet import without_formulas
 
 _WIDTH = 640  # of an exported picture, in points
 
@@ -87,4 +88,4 @@ def _spec(chart: AnyChart) -> str:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
+    return without_formulas(table).to_csv(index=False).encode()

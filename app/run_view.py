@@ -20,6 +20,7 @@ from app.ticket_words import tickets_command, tickets_python
 from app.tradeoff_view import draw_curves
 from sparsity_core.report.notebook import notebook
 from sparsity_core.report.page import page
+from sparsity_core.spreadsheet import without_formulas
 from sparsity_core.store import RunInfo, Store
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
@@ -111,7 +112,7 @@ def _draw_file(label: str, name: str, make: Callable[[], bytes], mime: str) -> N
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
+    return without_formulas(table).to_csv(index=False).encode()
 
 
 def _json(table: pd.DataFrame) -> bytes:

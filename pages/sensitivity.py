@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import cache, live
 from app.early_view import current_rows, shown_plans
+from app.other_results import draw_other
 from app.sensitivity_view import draw_answer, draw_results
 from app.state import frame
 from app.sweep_form import choose_sweep, dry_look, start_label
@@ -32,5 +33,6 @@ try:
             st.info("No point of this sweep is stored yet. Run it: the results appear here.")
 
     live.follow(live.to_follow(shown_plans(plan)), results)
+    draw_other(plan, store.rows(plan))
 except SparsityError as error:
     st.error(str(error))

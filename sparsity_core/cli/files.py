@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.spreadsheet import without_formulas
 
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], Any]] = {
-    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".csv": lambda table, path: without_formulas(table).to_csv(path, index=False),
     ".parquet": lambda table, path: table.to_parquet(path, index=False),
     ".json": lambda table, path: table.to_json(path, orient="records", indent=1),
 }
