@@ -17,6 +17,7 @@ PAGES = (
     ("tradeoff", "Trade-off", ":material/balance:"),
     ("masks", "Masks", ":material/grid_on:"),
     ("tickets", "Lottery ticket", ":material/confirmation_number:"),
+    ("moving", "Moving masks", ":material/animation:"),
     ("runs", "Runs", ":material/history:"),
 )
 

@@ -10,11 +10,13 @@ import streamlit as st
 from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
+from app.moving_form import view_of as moving_view
 from app.state import take_recipe
 from app.ticket_form import view_of as ticket_view
 from sparsity_core.allocations import Sensitivity
 from sparsity_core.controls import with_controls
 from sparsity_core.curve import CurvePlan
+from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.recipe import STAGES, Recipe, Training
 from sparsity_core.repairs import repairs_label
 from sparsity_core.schedules import SCHEDULES, OneShot
@@ -23,11 +25,12 @@ from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
 
-AnyPlan = SweepPlan | CurvePlan | TicketPlan
+AnyPlan = SweepPlan | CurvePlan | TicketPlan | MovingPlan
 PAGES = {
     "sweep": ("Sensitivity", "../pages/sensitivity.py"),
     "curve": ("Trade-off", "../pages/tradeoff.py"),
     "tickets": ("Lottery ticket", "../pages/tickets.py"),
+    "moving": ("Moving masks", "../pages/moving.py"),
 }
 
 
@@ -37,6 +40,8 @@ def view_of(plan: AnyPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
         return None
     if isinstance(plan, TicketPlan):
         return ticket_view(plan)
+    if isinstance(plan, MovingPlan):
+        return moving_view(plan)
     return _sweep_view(plan, all_layers) if isinstance(plan, SweepPlan) else _curve_view(plan)
 
 
@@ -45,7 +50,7 @@ def reopen(plan: AnyPlan, view: dict[str, Any]) -> None:
     if st.session_state["model"] != plan.model:
         st.session_state["model"] = plan.model
     st.session_state["device"] = plan.device
-    if not isinstance(plan, TicketPlan):
+    if isinstance(plan, SweepPlan | CurvePlan):
         take_recipe(_base(plan))
     st.session_state[_samples_key(plan)] = plan.setting.samples
     for key in view:

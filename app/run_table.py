@@ -19,9 +19,13 @@ IDENTITY = {
         *("finetune_epochs", "sparsity", "seed"),
     ),
     "tickets": ("model", "arm", "rewind", "round", "sparsity", "seed"),
+    "moving": ("model", "rule", "matched", "sparsity", "seed", "step"),
 }
 _DROPS = ("value", "drop", "drop_low", "drop_high", "status")
-_VALUES = {"tickets": ("value", "early_value", "early_stop", "status")}
+_VALUES = {
+    "tickets": ("value", "early_value", "early_stop", "status"),
+    "moving": ("value", "validation_value", "achieved_sparsity", "status"),
+}
 
 
 def found(runs: Sequence[RunInfo], words: str) -> list[RunInfo]:

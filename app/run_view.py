@@ -9,6 +9,9 @@ import streamlit as st
 
 from app import cache
 from app.curve_words import curve_command, curve_python
+from app.moving_source import stored
+from app.moving_view import draw_moving
+from app.moving_words import moving_command, moving_python
 from app.reopen import PAGES, AnyPlan, link_of, reopen, view_of
 from app.reproduce import sweep_command, sweep_python
 from app.run_table import rows_table
@@ -18,6 +21,7 @@ from app.ticket_source import Experiment
 from app.ticket_view import draw_tickets
 from app.ticket_words import tickets_command, tickets_python
 from app.tradeoff_view import draw_curves
+from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.report.notebook import notebook
 from sparsity_core.report.page import page
 from sparsity_core.spreadsheet import without_formulas
@@ -45,6 +49,8 @@ def draw_run(store: Store, run: RunInfo) -> None:
         draw_results(plan, rows)
     elif isinstance(plan, TicketPlan):
         draw_tickets(Experiment(plan, rows))
+    elif isinstance(plan, MovingPlan):
+        draw_moving(stored(plan))
     else:
         draw_curves(plan, rows)
     if rows:
@@ -128,6 +134,8 @@ def _words(plan: AnyPlan) -> tuple[str, str]:
         return sweep_command(plan), sweep_python(plan)
     if isinstance(plan, TicketPlan):
         return tickets_command(plan), tickets_python(plan)
+    if isinstance(plan, MovingPlan):
+        return moving_command(plan), moving_python(plan)
     return curve_command(plan), curve_python(plan)
 
 

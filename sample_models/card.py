@@ -33,7 +33,19 @@ def read_tickets(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
     Its `command`, `plan`, `rows`, and the ticket's `lifetimes` by seed. `sample_models.tickets`
     makes it.
     """
-    path = folder / f"{name}-tickets.json.gz"
+    return _read_gz(folder / f"{name}-tickets.json.gz")
+
+
+def read_moving(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """A finished experiment with moving masks that ships with the model; None without.
+
+    Its `command`, `plan`, `rows`, `films` by training and `image`, the shape of an input.
+    `sample_models.moving` makes it.
+    """
+    return _read_gz(folder / f"{name}-moving.json.gz")
+
+
+def _read_gz(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))

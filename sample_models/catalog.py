@@ -2,7 +2,13 @@
 
 from functools import partial
 
-from sample_models.card import load_weights_, read_card, read_sensitivity, read_tickets
+from sample_models.card import (
+    load_weights_,
+    read_card,
+    read_moving,
+    read_sensitivity,
+    read_tickets,
+)
 from sample_models.samples import SAMPLES
 from sparsity_core.data import load_data, missing_data
 from sparsity_core.task import CatalogEntry, Task
@@ -38,6 +44,7 @@ CATALOG = {
         partial(read_card, name),
         partial(read_sensitivity, name),
         partial(read_tickets, name),
+        partial(read_moving, name),
     )
     for name, sample in SAMPLES.items()
 }

@@ -95,6 +95,7 @@ class CatalogEntry:
     card: Callable[[], Mapping[str, Any] | None]
     sensitivity: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished sweep
     tickets: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished experiment
+    moving: Callable[[], Mapping[str, Any] | None] = lambda: None  # another, with moving masks
 
 
 def catalog() -> dict[str, CatalogEntry]:

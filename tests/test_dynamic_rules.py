@@ -330,7 +330,7 @@ def test_mest_has_the_bounds_of_its_stages(vectors, soft, name):
 def test_mest_by_eye():
     # Of four live weights the lower bound keeps the two largest; two come anywhere else.
     weights, live = t(1.0, 4.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0), mask(1, 1, 1, 1, 0, 0, 0, 0)
-    rule = Mest(every=1, extra=(0.25, 0.0), stages=(0.5,))
+    rule = Mest(every=1, extra=(0.5, 0.0), stages=(0.5,))
     masks, _ = rule.update(state_of(weights, live))
     assert masks["layer"][[1, 3]].all()
     assert int(masks["layer"].sum()) == 4

@@ -234,6 +234,26 @@ def test_matched_has_the_counts_that_were_learned(task):
     assert (row.rule, row.matched) == ("rigl", "str(initial=-1.5)")
 
 
+def test_sparse_execution_gives_the_simulated_numbers(task):
+    rules = [RigL(every=3), RULES.make("srigl", every=3)]
+    rows = [
+        list(plan.run(task, plan.points()))
+        for plan in (plan_of(task, rules, execution=e) for e in ("simulated", "sparse"))
+    ]
+    for one, other in zip(*rows, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-3)
+        assert (one.layers, one.ablated, one.died) == (other.layers, other.ablated, other.died)
+        assert other.execution == ("simulated" if other.rule == "dense" else "sparse")
+    plan = plan_of(task, rules, execution="sparse")
+    masks, state, film = ended(plan.trainings()[-1])
+    assert list(state) == list(FRESH().state_dict())
+    assert (state["0.weight"][~masks["0.weight"]] == 0).all()
+    assert film.steps == plan.looks
+    for options in ({"rules": [RULES.make("str")]}, {"rules": [RigL()], "matched": True}):
+        with pytest.raises(SparsityError, match="choose simulated"):
+            plan_of(task, execution="sparse", **options)
+
+
 def test_another_state_of_the_model_is_refused(task):
     plan = plan_of(task)
     plan.check(task)

@@ -121,6 +121,11 @@ class MovingCourse(Course):
         self.live = live
         self._count_()
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """The state of the model with the weights that the forward pass uses."""
+        with self.as_used():
+            return self.state()
+
     def save(self) -> dict[str, Any]:
         """Everything that decides how the course goes on, as tensors and plain data."""
         return {

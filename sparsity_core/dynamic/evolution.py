@@ -1,6 +1,7 @@
 """Sparse evolutionary training: small weights go, new ones come anywhere."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class Evolution(Periodic):
     2018, arXiv 1707.04780, and its code.
     """
 
+    layerwise: ClassVar[bool] = True
     every: int = 0
     until: float = 1.0
     drop: float = 0.3
@@ -57,6 +59,8 @@ class RandomGrowth(Exchanging):
     A place that is emptied and drawn again keeps its weight. Source: Evci et al. 2020,
     arXiv 1911.11134.
     """
+
+    layerwise: ClassVar[bool] = True
 
     def update(self, state: State) -> tuple[Masks, Report]:
         """floor(share x live) of each layer move."""

@@ -1,5 +1,6 @@
 """The film of a training: every layer's mask at every look, in a few bits a change."""
 
+import base64
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +48,7 @@ class Film:
         found, size = [], int(np.prod(self.shapes[name]))
         now: Mask = np.zeros(size, bool)
         for frame in self._frames[name]:
-            now = now ^ _unpacked(frame, size)
+            now = now ^ _bits(frame, size)
             found.append(now.reshape(self.shapes[name]))
         return found
 
@@ -74,6 +75,25 @@ class Film:
         return cls({n: tuple(s) for n, s in data["shapes"].items()}, data["steps"], frames)
 
 
-def _unpacked(frame: bytes, size: int) -> Mask:
+def packed(film: Film) -> dict[str, Any]:
+    """A film as plain texts and numbers; `unpacked` reads it back."""
+    data = film.to_dict()
+    frames = {
+        name: [base64.b64encode(frame.numpy().tobytes()).decode() for frame in own]
+        for name, own in data["frames"].items()
+    }
+    return data | {"frames": frames}
+
+
+def unpacked(data: Mapping[str, Any]) -> Film:
+    """The film that `packed` described."""
+    frames = {
+        name: [torch.frombuffer(bytearray(base64.b64decode(f)), dtype=torch.uint8) for f in own]
+        for name, own in data["frames"].items()
+    }
+    return Film.from_dict({**data, "frames": frames})
+
+
+def _bits(frame: bytes, size: int) -> Mask:
     bits = np.frombuffer(zlib.decompress(frame), np.uint8)
     return np.unpackbits(bits, count=size).astype(bool)

@@ -1,6 +1,7 @@
 """The controls: no mask at all, and one that never moves."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sparsity_core.dynamic.rule import (
     RULES,
@@ -39,3 +40,5 @@ class Dense(_Still):
 @dataclass(frozen=True)
 class Static(_Still):
     """A random mask that never moves: what moving has to beat."""
+
+    layerwise: ClassVar[bool] = True

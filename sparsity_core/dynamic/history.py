@@ -40,11 +40,11 @@ class History:
         return taken
 
     @property
-    def explored(self) -> float:
+    def explored(self) -> float | None:
         """The share of all weights that ever lived: in-time over-parameterisation (Liu et al.
-        2021, arXiv 2102.02887)."""
+        2021, arXiv 2102.02887); None where that is not kept."""
         total = sum(mask.numel() for mask in self.ever.values())
-        return sum(int(mask.sum()) for mask in self.ever.values()) / total if total else 0.0
+        return sum(int(mask.sum()) for mask in self.ever.values()) / total if total else None
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain data; `History(**it)` reads it back."""

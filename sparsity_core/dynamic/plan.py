@@ -14,6 +14,7 @@ from sparsity_core.dynamic.fixed import Dense, Static
 from sparsity_core.dynamic.rigl import RigL
 from sparsity_core.dynamic.row import MEASURED, MovingResult
 from sparsity_core.dynamic.rule import RULES, UpdateRule
+from sparsity_core.dynamic.sparse_course import why_not_sparse
 from sparsity_core.dynamic.trial import Trial
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.machine import device_label, versions
@@ -80,6 +81,10 @@ class MovingPlan(Planned):
         assert self.training.steps is not None  # plan_moving counted them
         return self.training.steps
 
+    def execution_of(self, rule: UpdateRule) -> str:
+        """How a rule's network is trained; the dense one is never sparse."""
+        return "simulated" if isinstance(rule, Dense) else self.execution
+
     @property
     def looks(self) -> list[int]:
         """The steps after which a network is measured."""
@@ -140,7 +145,7 @@ class MovingPlan(Planned):
             seed=training.seed,
             step=point.step,
             steps=self.steps,
-            execution=self.execution,
+            execution=self.execution_of(training.rule),
             metric=self.setting.metric,
             layers="",
             split=self.setting.split if point.step == self.steps else "validation",
@@ -271,8 +276,11 @@ def plan_moving(
         if not rule.learns_sparsity:
             for share in shares if rule.fixed_sparsity is None else (rule.fixed_sparsity,):
                 budgets_of(task.model, rule, allocation, share, skip)
+    setting = setting_of(task, split=split, **where)
+    if execution == "sparse":
+        _check_sparse(task, every_rule, setting.device, matched)
     return MovingPlan(
-        setting=setting_of(task, split=split, **where),
+        setting=setting,
         validation_digest=task.validation.digest,
         fresh_digest=digest_of_tensors(fresh_model(task, 0).state_dict()),
         # Steps and epochs that mean the same are one plan.
@@ -286,3 +294,13 @@ def plan_moving(
         matched=matched,
         execution=execution,
     )
+
+
+def _check_sparse(task: Task, rules: Sequence[UpdateRule], device: str, matched: bool) -> None:
+    """Raise SparsityError for what the sparse layers cannot do."""
+    if device != "cpu" or matched:
+        raise SparsityError("sparse execution is for a CPU, without matching; choose simulated")
+    for rule in rules:
+        reason = None if isinstance(rule, Dense) else why_not_sparse(task.model, rule)
+        if reason:
+            raise SparsityError(f"cannot train sparsely: {reason}; choose simulated")

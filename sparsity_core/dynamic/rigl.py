@@ -1,6 +1,7 @@
 """The rigged lottery: weights grow where the gradient is largest."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sparsity_core.dynamic.exchange import highest, without_smallest
 from sparsity_core.dynamic.rule import RULES, Report, State, check_all_finite
@@ -18,6 +19,8 @@ class RigL(Exchanging):
     start at 0. The batch of an update makes no step. The first update is at step `every`. Source:
     Evci et al. 2020, arXiv 1911.11134, algorithm 1.
     """
+
+    layerwise: ClassVar[bool] = True
 
     @property
     def needs_gradients(self) -> bool:

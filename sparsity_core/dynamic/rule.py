@@ -66,6 +66,7 @@ class UpdateRule(ABC):
     """
 
     learns_sparsity: ClassVar[bool] = False  # is the sparsity an outcome, whatever was asked for?
+    layerwise: ClassVar[bool] = False  # does an update of a layer look at that layer alone?
     averages_gradients: ClassVar[float] = 0.0  # momentum of dense gradients that it wants kept
 
     @property

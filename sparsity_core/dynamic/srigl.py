@@ -1,6 +1,7 @@
 """Structured RigL: every living neuron has as many inputs, and neurons with too few are ablated."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class SRigL(Exchanging):
     unsalient. Source: Lasby et al. 2024, arXiv 2305.02299.
     """
 
+    layerwise: ClassVar[bool] = True
     ablate: float = 0.3  # gamma_sal, a share of the sparse fan-in; 0.95 for transformers
 
     def __post_init__(self) -> None:

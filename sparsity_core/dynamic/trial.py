@@ -17,6 +17,7 @@ from sparsity_core.dynamic.budgets import Budgets, budgets_of
 from sparsity_core.dynamic.course import MovingCourse, Products
 from sparsity_core.dynamic.film import Film
 from sparsity_core.dynamic.row import MovingResult
+from sparsity_core.dynamic.sparse_course import SparseCourse
 from sparsity_core.errors import NonFiniteError
 from sparsity_core.setting import evaluation_samples
 from sparsity_core.task import Task
@@ -27,6 +28,8 @@ from sparsity_core.weights import Masks, prunable
 if TYPE_CHECKING:
     from sparsity_core.dynamic.plan import MovingPlan, MovingPoint, OneTraining
 
+AnyCourse = MovingCourse | SparseCourse
+
 _SAVED_EVERY = 20.0  # seconds of training that a kill may cost
 
 
@@ -36,7 +39,7 @@ class Trial:
     def __init__(self, task: Task, plan: "MovingPlan", training: "OneTraining") -> None:
         self.task, self.plan, self.training = task, plan, training
         self._rows: dict[int, dict[str, Any]] = {}  # by step, of what was looked at
-        self._course: MovingCourse | None = None
+        self._course: AnyCourse | None = None
         self._film: Film | None = None
         self._broken: NonFiniteError | None = None
         self._last_saved = time.monotonic()
@@ -69,12 +72,11 @@ class Trial:
             if step < self.plan.steps and time.monotonic() - self._last_saved > _SAVED_EVERY:
                 self._save(_under_way(self.training), course=course.save())
         if until == self.plan.steps:
-            with course.as_used():
-                state = course.state()
-            self._save(self.training.id, masks=_on_cpu(course.live), state=_on_cpu(state))
+            state = _on_cpu(course.plain_state())
+            self._save(self.training.id, masks=_on_cpu(course.live), state=state)
             checkpoint.delete(_under_way(self.training))
 
-    def _standing(self) -> tuple[MovingCourse, Film]:
+    def _standing(self) -> tuple[AnyCourse, Film]:
         """The course where it was saved, or before its first step."""
         if self._course is None or self._film is None:
             self._rows = {}
@@ -90,7 +92,7 @@ class Trial:
         checkpoint.save(name, {"film": self._film.to_dict(), "rows": self._rows, **content})
         self._last_saved = time.monotonic()
 
-    def _look(self, course: MovingCourse, train_loss: float | None) -> dict[str, Any]:
+    def _look(self, course: AnyCourse, train_loss: float | None) -> dict[str, Any]:
         plan, task = self.plan, self.task
         options = {"loss": task.loss, "metric": task.metric, "device": plan.device}
         last = course.step == plan.steps
@@ -121,7 +123,7 @@ class Trial:
         }
 
 
-def course_of(task: Task, plan: "MovingPlan", training: "OneTraining") -> MovingCourse:
+def course_of(task: Task, plan: "MovingPlan", training: "OneTraining") -> AnyCourse:
     """A course before its first step."""
     model = fresh_model(task, training.seed)
     budgets = _budgets(task, plan, training)
@@ -130,17 +132,15 @@ def course_of(task: Task, plan: "MovingPlan", training: "OneTraining") -> Moving
     others = found.other_macs + sum(
         layer.macs for layer in found.layers if layer.name not in budgets.kept
     )
-    return MovingCourse(
-        model,
-        task.train,
-        plan.training,
-        training.rule,
-        budgets.kept,
-        loss=task.loss,
-        seed=training.seed,
-        device=plan.device,
-        products=Products({name: each[name] for name in budgets.kept}, others),
-    )
+    options: dict[str, Any] = {
+        "loss": task.loss,
+        "seed": training.seed,
+        "products": Products({name: each[name] for name in budgets.kept}, others),
+    }
+    given = (model, task.train, plan.training, training.rule, budgets.kept)
+    if plan.execution_of(training.rule) == "sparse":
+        return SparseCourse(*given, **options)
+    return MovingCourse(*given, device=plan.device, **options)
 
 
 def ended(training: "OneTraining") -> tuple[Masks, dict[str, Tensor], Film] | None:
@@ -177,7 +177,7 @@ def _budgets(task: Task, plan: "MovingPlan", training: "OneTraining") -> Budgets
     return replace(budgets, kept={name: int(mask.sum()) for name, mask in found[0].items()})
 
 
-def _samples_of(course: MovingCourse) -> int:
+def _samples_of(course: AnyCourse) -> int:
     """How many samples all steps of a course see together."""
     whole, rest = divmod(course.steps, len(course.sizes))
     return whole * sum(course.sizes) + sum(course.sizes[:rest])

@@ -1,0 +1,50 @@
+"""Train sparse from the start while the mask moves: rules over each other, and the film."""
+
+import streamlit as st
+
+from app import cache, live
+from app.moving_film import draw_film
+from app.moving_form import choose_moving
+from app.moving_source import Experiment, example, stored
+from app.moving_view import draw_moving, start_label
+from app.moving_words import STORY
+from app.state import frame
+from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.errors import SparsityError
+
+st.title("Moving masks")
+st.caption(
+    "Train a sparse network from the very start: weights die, others are born in their place. Does "
+    "it come as far as the dense one, for a fraction of the multiply-adds?"
+)
+with st.expander("The idea", icon=":material/school:"):
+    st.markdown(STORY)
+chosen = frame()
+cache.task(chosen.model)
+
+
+def draw(plan: MovingPlan) -> None:
+    shown = experiment_of(plan)
+    if shown.command:
+        st.subheader("A finished example")
+        st.caption(f"It ships with this version; `{shown.command}` made it. Yours takes its place.")
+    draw_moving(shown)
+
+
+def experiment_of(plan: MovingPlan) -> Experiment:
+    found = stored(plan)
+    view = live.view_of(plan)
+    if found.rows or (view is not None and view.active):
+        return found
+    return example() or found
+
+
+try:
+    plan = choose_moving(chosen)
+    live.start_button(plan, *start_label(plan, cache.store().rows(plan)))
+    live.follow(plan, lambda: draw(plan))
+    # Beside the fragment that polls: a film that plays has a clock of its own.
+    st.subheader("The film")
+    draw_film(experiment_of(plan))
+except SparsityError as error:
+    st.error(str(error))
