@@ -102,7 +102,7 @@ def test_train_and_watch(own_store):
     assert not app.exception
     app = open_page("runs")
     assert not app.exception
-    assert "moving masks" in str(app.dataframe[0].value)
+    assert "moving masks" in app.dataframe[0].value["what"].iloc[0]
 
 
 def plan_of(task, **options):
