@@ -1,9 +1,12 @@
 """What a number was measured on: the device that is used and the versions beside it."""
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -28,6 +31,31 @@ def device_label(device: str) -> str:
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads)"
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """On a GPU: float32 is float32, not TF32, and convolutions are the same in every run.
+
+    Otherwise counts there would differ from those on a CPU by more than rounding.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    places: tuple[tuple[Any, str, bool], ...] = (
+        (torch.backends.cuda.matmul, "allow_tf32", False),
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cudnn, "deterministic", True),
+        (torch.backends.cudnn, "benchmark", False),
+    )
+    before = [getattr(place, name) for place, name, _ in places]
+    for place, name, value in places:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name, _), value in zip(places, before, strict=True):
+            setattr(place, name, value)
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.machine import full_precision
 
 # ok        measured
 # skipped   the structure does not fit the layer, or cannot have this sparsity; not measured
@@ -32,7 +33,8 @@ def rows_of(
     for point in points:
         started = time.perf_counter()
         try:
-            row = measure(point)
+            with full_precision():
+                row = measure(point)
         except NonFiniteError as error:
             row = unmeasured(point, "nan", str(error))
         except Exception as error:  # noqa: BLE001 - a failed point is a row, whatever failed

@@ -17,7 +17,7 @@ from sparsity_core.kernels.gpu import DTYPES
 from sparsity_core.kernels.gpu_timing import GpuTimes, interleaved_on_gpu
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
 from sparsity_core.kernels.timing import Call
-from sparsity_core.machine import device_label, versions
+from sparsity_core.machine import device_label, full_precision, versions
 from sparsity_core.structures import STRUCTURES, Structure
 
 DENSE, CSR, _AGAIN = "gpu-dense", "gpu-csr", "dense, again"
@@ -102,12 +102,8 @@ def measure_on_gpu(
     """
     if not torch.cuda.is_available():
         raise SparsityError("GPU kernels are measured on a CUDA GPU: torch finds none here")
-    tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
-    try:
-        with torch.no_grad():
-            return _measure(point, kernels)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
+    with full_precision(), torch.no_grad():
+        return _measure(point, kernels)
 
 
 def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRow], dict[str, str]]:
