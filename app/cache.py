@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 import torch
 
+from app import uploads
 from sparsity_core.cost import Cost, cost
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
@@ -47,13 +48,18 @@ def _entries() -> dict[str, CatalogEntry]:
 
 
 def entry(name: str) -> CatalogEntry:
-    """The catalog's entry of a model."""
-    return _entries()[name]
+    """The catalog's entry of a model, or this tab's own."""
+    return (_entries() | uploads.entries())[name]
 
 
 def models() -> dict[str, str | None]:
-    """All models: None, or what to do before one can be opened."""
-    return {name: found.missing() for name, found in _entries().items()}
+    """All models, this tab's own last: None, or what to do before one can be opened."""
+    return {name: found.missing() for name, found in (_entries() | uploads.entries()).items()}
+
+
+def listed_models() -> list[str]:
+    """The models of the catalog whose data is here."""
+    return [name for name, found in _entries().items() if found.missing() is None]
 
 
 @st.cache_resource(show_spinner=False)

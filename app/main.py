@@ -24,9 +24,11 @@ PAGES = (
 
 def main() -> None:
     """Draw the frame, then the page that was chosen."""
+    from app.launch import check_entrance
     from app.state import choose_frame
 
     st.set_page_config(page_title="Sparsity Explorer", page_icon=str(ICON), layout="wide")
+    check_entrance()
     page = st.navigation(
         [
             st.Page(f"../pages/{file}.py", title=title, icon=icon, default=file == "model")

@@ -26,6 +26,8 @@ def draw_card(task: Task) -> None:
     card = task.card
     if card is None:
         st.info("This model came without a card; its accuracy is measured by the first sweep.")
+        if task.notes:
+            st.text("\n".join(task.notes))  # not as Markdown: names of files may be in it
         return
     for column, split in zip(st.columns(3), SPLITS, strict=True):
         found = card["accuracy"][split]
@@ -46,6 +48,9 @@ def draw_card(task: Task) -> None:
 
 def draw_samples(task: Task) -> None:
     """Some test inputs with what the model says; a wrong answer says so in words."""
+    if task.test.targets.dim() != 1 or task.test.targets.is_floating_point():
+        st.caption("Its samples have no classes, so none are shown.")
+        return
     shown = cache.spread(task.test, _SAMPLES)
     answers = cache.predictions(task.name, task.model_digest, _SAMPLES)
     names = task.classes or [str(i) for i in range(max(*answers, *shown.targets.tolist()) + 1)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import cache
+from app import cache, uploads
 from app.about import about, question
 from app.forms import (
     manual_text,
@@ -50,6 +50,7 @@ def choose_frame() -> None:
             index=names.index("digits-lenet") if "digits-lenet" in names else 0,
             key="model",
             bind="query-params",
+            format_func=uploads.label_of,
         )
         # Not in the list's own texts: they stand in the link, which may go to another machine.
         absent = [name for name, reason in entries.items() if reason is not None]

@@ -2,15 +2,17 @@
 
 import streamlit as st
 
-from app import cache
+from app import cache, uploads
 from app.model_view import draw_card, draw_first_result, draw_layers, draw_samples, draw_weights
 from app.state import frame
+from app.upload_view import draw_upload
 
 chosen = frame()
 entry = cache.entry(chosen.model)
-st.title(chosen.model)
+st.title(uploads.label_of(chosen.model))
 st.caption(entry.summary)
 task = cache.task(chosen.model)
+draw_upload(cache.listed_models())
 draw_card(task)
 draw_samples(task)
 shipped = entry.sensitivity()

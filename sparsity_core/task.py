@@ -18,9 +18,11 @@ from sparsity_core.intake.fit import load_
 from sparsity_core.intake.how import How, parse
 from sparsity_core.intake.onnx_file import read_onnx
 from sparsity_core.intake.onnx_module import agreement, module_of
+from sparsity_core.intake.onnx_plain import load_graph
 from sparsity_core.intake.parts import Parts, parts_of
 from sparsity_core.intake.samples import read_samples
 from sparsity_core.intake.source import check_module, from_timm, from_transformers, made_by
+from sparsity_core.intake.uploaded import reference_behind
 from sparsity_core.metrics import ACCURACY, Metric, PerSample, cross_entropy, metric_of
 
 __all__ = [
@@ -126,6 +128,8 @@ def load_task(reference: str, seed: int = 0) -> Task:
     that fails.
     """
     source, how = parse(reference)
+    if source.startswith("upload:"):
+        return replace(load_task(reference_behind(source.removeprefix("upload:"))), name=reference)
     if ":" in source:
         return replace(_own(source, how, seed), name=reference)
     entries = catalog()
@@ -158,7 +162,8 @@ def _own(source: str, how: How, seed: int) -> Task:
     elif kind == "hf":
         model = from_transformers(rest)
     elif kind == "onnx":
-        model = module_of(read_onnx(rest))
+        plain = rest.endswith(".safetensors")  # what a separate process made of an upload
+        model = module_of(load_graph(Path(rest)) if plain else read_onnx(rest))
     else:
         model = made_by(source, seed)
     if isinstance(model, Task):
@@ -172,7 +177,7 @@ def _own(source: str, how: How, seed: int) -> Task:
     model = check_module(source, model)
     notes = load_(model, how.weights, how.place or None) if how.weights else []
     samples = read_samples(how.data, how, seed)
-    if kind == "onnx" and samples.packing is None:
+    if kind == "onnx" and samples.packing is None and not rest.endswith(".safetensors"):
         notes = [*notes, agreement(model, Path(rest), samples.splits["validation"][0][:4])]
     return _assembled(source, parts_of(model, samples, how, own_copy=False), notes)
 
