@@ -27,6 +27,11 @@ def read_sensitivity(name: str, folder: Path = RESULTS) -> dict[str, Any] | None
     return _read(folder / f"{name}-sensitivity.json")
 
 
+def read_export(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """The `command` of a finished `sparsity prune` and the `card` that it wrote; None without."""
+    return _read(folder / f"{name}-export.json")
+
+
 def read_tickets(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
     """A finished ticket experiment that ships with the model; None without.
 

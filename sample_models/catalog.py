@@ -5,6 +5,7 @@ from functools import partial
 from sample_models.card import (
     load_weights_,
     read_card,
+    read_export,
     read_moving,
     read_sensitivity,
     read_tickets,
@@ -45,6 +46,7 @@ CATALOG = {
         partial(read_sensitivity, name),
         partial(read_tickets, name),
         partial(read_moving, name),
+        partial(read_export, name),
     )
     for name, sample in SAMPLES.items()
 }

@@ -98,6 +98,7 @@ class CatalogEntry:
     sensitivity: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished sweep
     tickets: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished experiment
     moving: Callable[[], Mapping[str, Any] | None] = lambda: None  # another, with moving masks
+    export: Callable[[], Mapping[str, Any] | None] = lambda: None  # what an export has given
 
 
 def catalog() -> dict[str, CatalogEntry]:

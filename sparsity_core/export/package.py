@@ -1,7 +1,6 @@
 """A folder to take away: checkpoint, recipe, masks, smaller models, and a card of what they are."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,14 +98,18 @@ def _card(pruned: Pruned) -> dict[str, Any]:
         "achieved": pruned.achieved,
         "skipped": pruned.skipped,
         "unrepaired": pruned.unrepaired,
-        "dense": _counts(pruned.dense_cost),
+        "dense": _counts(pruned.dense_cost) | {"bytes": _bytes(task.model)},
         "pruned": _counts(pruned.cost),
         "device": device_label(pruned.device),
         "versions": versions(),
     }
 
 
-def _counts(counted: Cost) -> Mapping[str, float]:
+def _bytes(model: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+
+
+def _counts(counted: Cost) -> dict[str, float]:
     return {
         "parameters": counted.parameters,
         "not_zero": counted.nonzeros,
