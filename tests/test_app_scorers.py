@@ -21,6 +21,7 @@ from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
 from sparsity_core.probe import Probe
 from sparsity_core.recipe import Recipe
+from sparsity_core.repairs import REPAIRS
 from sparsity_core.rounds import run
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS, Magnitude, Random, Taylor
@@ -373,7 +374,7 @@ def test_random_and_shuffled_controls_elsewhere(own_store):
 def test_every_entry_can_be_read_in_the_form(own_store):
     app = open_page("tradeoff", model="digits-mlp")
     said = texts(app)
-    for registry in (SCORERS, STRUCTURES, ALLOCATIONS, SCHEDULES):
+    for registry in (SCORERS, STRUCTURES, ALLOCATIONS, SCHEDULES, REPAIRS):
         for kind in registry:
             assert said.count(entry(registry, kind)) >= 1, kind
 

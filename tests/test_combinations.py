@@ -145,12 +145,20 @@ def test_every_combination_on_the_larger_models(name, scorer):
     check_all(task.model, draw_batches(task.train, 4, 0, "cpu"), task.loss, scorer)
 
 
+# Without a GPU test_far_device shows that nothing there mixes devices.
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("scorer", SCORERS.kinds())
-def test_every_combination_on_every_kind_of_layer_and_type(scorer, dtype):
+def test_every_combination_on_every_kind_of_layer_and_type(scorer, dtype, device):
     torch.manual_seed(0)
-    model = Mixed().to(dtype).eval()
-    batches = [(torch.randn(n, 3, 6, 6).to(dtype), torch.randint(4, (n,))) for n in (5, 2)]
+    model = Mixed().to(device, dtype).eval()
+    batches = [
+        (torch.randn(n, 3, 6, 6).to(device, dtype), torch.randint(4, (n,)).to(device))
+        for n in (5, 2)
+    ]
     check_all(model, batches, torch.nn.functional.cross_entropy, scorer)
     skipped = prune(Probe(model, batches), Recipe(0.5)).skipped
     assert list(skipped) == ["idle.weight"]
