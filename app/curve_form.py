@@ -68,7 +68,7 @@ def choose_curve(frame: Frame) -> CurvePlan:
 def _choose_recipes(frame: Frame) -> list[Recipe]:
     left, right = st.columns(2)
     scorers = _more(left, "scorer", SCORERS.kinds())
-    shapes = _more(right, "structure", structures(), "Type others, such as `1:8`.")
+    shapes = _more(right, "structure", structures(), "Type others, such as `3:32`.")
     allocations = _more(left, "allocation", [k for k in ALLOCATIONS if k != "manual"])
     schedules = _more(right, "schedule", SCHEDULES.kinds())
     repairs = left.multiselect(

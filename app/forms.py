@@ -23,7 +23,8 @@ def pick_structure() -> Structure:
         key="structure",
         bind="query-params",
         accept_new_options=True,
-        help=f"{question(STRUCTURES)} Type others, such as `1:8` or `8x1`.",
+        help=f"{question(STRUCTURES)} Type others, such as `1:8`, or "
+        "`3:32` and `4x1`, which CPUs like.",
     )
     try:
         return STRUCTURES.make(text)

@@ -32,7 +32,8 @@ class OneShot:
 class Geometric:
     """Each round keeps the same share of what is left: kept_k = (1 - sparsity)^(k / rounds).
 
-    Iterative magnitude pruning (Han et al. 2015; Frankle & Carbin 2019).
+    Iterative magnitude pruning (Han et al. 2015, arXiv 1506.02626; Frankle & Carbin 2019, arXiv
+    1803.03635).
     """
 
     rounds: int = 5

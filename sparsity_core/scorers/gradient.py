@@ -40,7 +40,10 @@ class Taylor(Scorer):
 @SCORERS.register("gradient")
 @dataclass(frozen=True)
 class Gradient(Scorer):
-    """The size of the gradient, |dL/dw|: what RigL grows by; of pruned weights too."""
+    """The size of the gradient, |dL/dw|: what RigL grows by; of pruned weights too.
+
+    Source: Evci et al. 2020 (RigL), arXiv 1911.11134.
+    """
 
     memory: ClassVar[float] = 3.5
 

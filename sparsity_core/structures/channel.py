@@ -16,7 +16,7 @@ class OutChannel(Structure):
     """Whole filters or neurons: all weights (and the bias) of one output together.
 
     A zeroed channel is not yet a removed one: shapes stay, and a norm behind it still adds its
-    shift.
+    shift. Source: Li et al. 2017, arXiv 1608.08710.
     """
 
     removes_outputs: ClassVar[bool] = True
@@ -37,7 +37,10 @@ class OutChannel(Structure):
 @STRUCTURES.register("in-channel")
 @dataclass(frozen=True)
 class InChannel(Structure):
-    """All weights that read one input channel together."""
+    """All weights that read one input channel together.
+
+    Source: He et al. 2017, arXiv 1707.06168.
+    """
 
     def fits(self, shape: Shape, groups: int = 1) -> str | None:
         """Needs two inputs or more, and no groups."""

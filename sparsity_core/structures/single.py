@@ -12,7 +12,7 @@ from sparsity_core.structures.structure import STRUCTURES, Shape, Structure
 @STRUCTURES.register("unstructured")
 @dataclass(frozen=True)
 class Unstructured(Structure):
-    """Each weight on its own."""
+    """Each weight on its own. Source: Han et al. 2015, arXiv 1506.02626."""
 
     within_row: ClassVar[bool] = True
 
