@@ -206,7 +206,7 @@ def _rewrite_weights(given: Path, clean: Path) -> None:
             raise SparsityError(f"{name[:60]!r} is no name of a parameter; save the model again")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise SparsityError(f"{name} holds NaN or infinity; these are no trained weights")
-    save_file({n: t.contiguous() for n, t in named.items()}, clean)  # type: ignore[union-attr,misc]
+    save_file({n: t.contiguous() for n, t in named.items()}, clean)  # type: ignore[union-attr]
 
 
 def _rewrite_graph(given: Path, clean: Path, data: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,10 +73,12 @@ def read_other(
     if not points:
         raise SparsityError("no point with a number is in the table")
     names = _our_names(layers)
-    return [
-        OtherPoint(names.get(_plain(layer), layer), _plain(layer) in names, *rest)
-        for layer, *rest in points
-    ]  # fmt: skip
+    return [replace(point, **_ours(point.layer, names)) for point in points]
+
+
+def _ours(layer: str, names: Mapping[str, str]) -> dict[str, Any]:
+    plain = _plain(layer)
+    return {"layer": names.get(plain, layer), "known": plain in names}
 
 
 def headings(content: bytes) -> list[str]:
@@ -96,9 +99,7 @@ def _table(content: bytes) -> pd.DataFrame:
     return table.rename(columns=lambda name: str(name).strip())
 
 
-def _points(
-    table: pd.DataFrame, column: str, metric: str, tool: str
-) -> list[tuple[str, float, str, float, str]]:
+def _points(table: pd.DataFrame, column: str, metric: str, tool: str) -> list[OtherPoint]:
     sparsity = pd.to_numeric(table["sparsity"], errors="coerce").to_numpy(float)
     value = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
     sound = np.isfinite(sparsity) & np.isfinite(value)
@@ -107,7 +108,7 @@ def _points(
         value = value / 100
     names = table["layer"].astype(str).to_list()
     return [
-        (_shown(names[i]), float(sparsity[i]), metric, float(value[i]), tool)
+        OtherPoint(_shown(names[i]), False, float(sparsity[i]), metric, float(value[i]), tool)
         for i in np.flatnonzero(sound)[:_MOST]
     ]
 
