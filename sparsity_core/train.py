@@ -63,12 +63,17 @@ def evaluate(
             values.append(metric.per_sample(outputs, targets).cpu())
             losses.append(loss(outputs, targets).cpu())
             predictions.append(outputs.reshape(len(outputs), -1).argmax(1).cpu())
+    check_broken(split, broken)
+    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions), metric)
+
+
+def check_broken(split: Split, broken: int) -> None:
+    """Raise NonFiniteError when the outputs for so many samples of a split are not finite."""
     if broken:
         raise NonFiniteError(
             f"{split.name}: the outputs for {broken} of {len(split)} samples are NaN or infinite; "
             "look for broken weights or inputs"
         )
-    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions), metric)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparsity_core.sweep import rerun
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.margin import CLOSE, Margins
 from sparsity_core.sweep.onednn import Convolution, Linear
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.verdict import verdict
 from sparsity_core.sweep.ways import ways
 from sparsity_core.task import Metric, load_task
 from sparsity_core.workbench import workbench
@@ -79,8 +79,8 @@ def test_predictions_that_rounding_could_change_are_made_again():
     options = {"layers": ["body"], "sparsities": [0.5, 0.9]}
     found = rows(task, "exact", **options)
     plan = plan_sweep(task, engine="exact", **options)
-    margins = ways(workbench(task, plan.setting), "exact").margins
-    assert margins.rerun == 2  # each level's only batch
+    margins = ways(workbench(task, plan.setting), "exact", plan.memory).margins
+    assert margins.batches == 2  # each level's only batch
     # The outputs are the model's own then, and so are the losses, to the last bit.
     assert [plain(row) for row in found] == [plain(r) for r in rows(task, "reference", **options)]
 
@@ -88,18 +88,53 @@ def test_predictions_that_rounding_could_change_are_made_again():
 def test_the_bound_grows_with_the_differences_seen():
     own = torch.tensor([[3.0, 2.0], [2.0, 3.0], [1.0, 1.0 + 5e-5], [7.0, 7.01]])
     rounded = own + torch.tensor([1e-3, 0.0])
-    rounded[2] = own[2]
-    margins = Margins()
-    found = margins.settled(rounded.split(1), lambda i: own[i : i + 1])
-    assert margins.rerun == 1  # only the third was close, and it was right
-    assert margins.bound == CLOSE
-    assert torch.equal(torch.cat(found), rounded)
-    margins.learn(own[:1], rounded[:1])
-    assert margins.bound == pytest.approx(16e-3, rel=1e-3)
-    found = margins.settled(rounded.split(1), lambda i: own[i : i + 1])
-    assert margins.rerun == 3  # the third and, within the new bound, the fourth
-    assert torch.equal(torch.cat(found)[2:], own[2:])
-    assert torch.equal(torch.cat(found)[:2], rounded[:2])
+    rounded[2] = own[2] - torch.tensor([0.0, 1e-4])  # the other way round
+
+    def model(samples):
+        return own[samples]
+
+    margins = Margins(batch=2)
+    found, seen = margins.settled(rounded, model)
+    # The third alone was close and asked about. What that taught makes the fourth close as well:
+    # 1e-4 of an output of 1, 16 times, for an output of 7. Then all that is near 0.7 of a point.
+    assert margins.difference == pytest.approx(1e-4, rel=1e-3)
+    assert margins.bound(7.0) == pytest.approx(16 * 7e-4, rel=1e-2)
+    assert margins.bound(0.01) == CLOSE
+    assert (margins.rerun, margins.batches) == (2, 0)
+    assert torch.equal(found[2:], own[2:])
+    assert torch.equal(found[:2], rounded[:2])
+    assert seen.predictions.tolist() == [0, 1, 1, 1]
+
+
+def test_what_few_samples_cannot_settle_is_made_again_in_whole_batches():
+    own = torch.tensor([[3.0, 2.0], [2.0, 3.0], [1.0, 1.0 + 5e-7], [7.0, 1.0], [5.0, 1.0]])
+    asked = []
+
+    def model(samples):
+        asked.append(samples.tolist())
+        return own[samples] + (3e-7 if len(samples) == 1 else 0) * torch.tensor([1.0, -1.0])
+
+    margins = Margins(batch=2)
+    found, seen = margins.settled(own.clone(), model)
+    assert asked == [[2], [2, 3]]  # alone, then with its batch
+    assert (margins.rerun, margins.batches) == (3, 1)
+    assert torch.equal(found, own)
+    assert seen.predictions.tolist() == [0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_verdicts_are_those_of_torch(classes):
+    outputs = torch.randn(200, classes, generator=torch.Generator().manual_seed(0))
+    outputs[3] = 1.0  # a tie: the first wins
+    outputs[5, 1] = 9.0
+    seen = verdict(outputs)
+    best = outputs.topk(2).values
+    assert torch.equal(seen.predictions, outputs.argmax(1))
+    assert torch.equal(seen.margins, best[:, 0] - best[:, 1])
+    assert (seen.scale, seen.broken) == (9.0, 0)
+    outputs[7, 0], outputs[8, 1] = float("nan"), float("-inf")
+    assert verdict(outputs).broken == 2
+    assert verdict(outputs).margins.isnan().nonzero()[:, 0].tolist() == [7, 8]
 
 
 def test_another_metric_than_accuracy_is_not_rounded():
@@ -128,19 +163,15 @@ class Batchwise(nn.Module):
         return self.b(self.norm(self.a(x)))
 
 
-@pytest.mark.parametrize(("cache", "engine"), [(2**22, "exact"), (2**10, "exact, unfused")])
-def test_a_model_whose_samples_depend_on_each_other_goes_in_whole_batches(
-    cache, engine, monkeypatch
-):
-    monkeypatch.setattr(rerun, "CACHE", cache)  # bytes; 600 samples have 28,800
+def test_a_model_whose_samples_depend_on_each_other_goes_in_whole_batches():
     torch.manual_seed(0)
     task = task_of(Batchwise(), torch.randn(600, 6))
     found = rows(task, "exact", layers=["a"], sparsities=[0.5])
     right = rows(task, "reference", layers=["a"], sparsities=[0.5])
     assert_same_but_rounding([replace(r, message="") for r in found], right)
     for row in found:
-        assert row.engine == engine
-        assert ("other outputs" in row.message) == (engine != "exact")
+        assert row.engine == "exact, unfused"
+        assert "other outputs" in row.message
 
 
 class Chains(nn.Module):
@@ -217,7 +248,7 @@ def test_a_layer_whose_whole_outputs_go_does_not_run_again(monkeypatch):
         ran.clear()
         for place in (1, 2):
             (found,) = outputs(place)
-            own = fused.own(variants[place], 0)
+            own = fused.own(variants[place], torch.arange(40))
             torch.testing.assert_close(found, own, rtol=1e-5, atol=1e-6)
         module = name.removesuffix(".weight")
         again[module] = bench.model.get_submodule(module) in ran

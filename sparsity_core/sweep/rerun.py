@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from sparsity_core.sweep.program import (
     Program,
@@ -16,7 +16,7 @@ from sparsity_core.sweep.program import (
     from_own_output,
     suffix_of,
 )
-from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, value_bytes
+from sparsity_core.sweep.walk import Walk, bytes_per_sample, route_of, sample_axes, value_bytes
 from sparsity_core.weights import Masks, Prunable, prunable
 from sparsity_core.workbench import Workbench
 
@@ -45,14 +45,17 @@ class Rerun:
         found = {n: suffix_of(program, (n, *p.biases)) for n, p in self.layers.items()}
         self.suffixes = {name: suffix for name, suffix in found.items() if suffix.steps}
         self.route = route_of(program, self.suffixes)
-        self.batches = bench.samples.inputs.split(BATCH)
+        self.inputs = bench.samples.inputs
+        self.batches = self.inputs.split(BATCH)
         self.sample = self.batches[0][:CHECKED]
         sizes = value_bytes(program, self.sample)
+        self.axes = sample_axes(program, self.sample)
         blanked = [sizes[step.name] for step in program.steps if step.blanked]
         each = bytes_per_sample(self.route, self.sample) + max(blanked, default=0)
         self.batch_bytes = len(self.batches[0]) * each
         fitting = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
         self.walks = [Walk(self.route, inputs) for inputs in self.batches[:fitting]]
+        self.cut = cut
         self.pieces = dict.fromkeys(self.suffixes, BATCH)
         if cut:
             for name, suffix in self.suffixes.items():
@@ -72,17 +75,17 @@ class Rerun:
     def trial(self, layer: str) -> tuple[Tensor, Tensor] | str:
         """The outputs of model and program for a few samples, every second weight masked.
 
-        Or why the program cannot measure the layer. In pieces, when batches go through in pieces:
-        a model whose samples are not independent gives other outputs then.
+        Or why the program cannot measure the layer. In pieces, when batches may go in pieces or
+        samples alone: a model whose samples are not independent gives other outputs then.
         """
         if layer not in self.suffixes:
             return "no step of the program uses the layer"
         suffix, masks = self.suffixes[layer], self._every_second(self.layers[layer])
-        piece = BATCH if self.pieces[layer] == BATCH else -(-CHECKED // 3)
+        piece = -(-CHECKED // 3) if self.cut else BATCH
         try:
             dense = Walk(self.route, self.sample).to(layer)
             with self._masked(suffix, masks):
-                found = _in_pieces(suffix, dense, len(self.sample), piece)
+                found = self._in_pieces(suffix, dense, len(self.sample), piece)
                 expected = self.model(self.sample)
         except Exception as error:  # noqa: BLE001 - what the model can, its program may not
             return f"the captured program raises {error!r}"
@@ -106,7 +109,7 @@ class Rerun:
                 dense = start(Walk(self.route, inputs))
                 for outputs, masks in zip(made, variants, strict=True):
                     with self._masked(suffix, masks):
-                        outputs.append(_in_pieces(suffix, dense, len(inputs), size))
+                        outputs.append(self._in_pieces(suffix, dense, len(inputs), size))
             passing.extend(made)
 
         @cache
@@ -120,7 +123,7 @@ class Rerun:
                 pass_by()
             given = kept()
             with self._masked(suffix, variants[variant]):
-                made = [_in_pieces(suffix, dense, samples, size) for dense, samples in given]
+                made = [self._in_pieces(suffix, dense, samples, size) for dense, samples in given]
             return made + passing[variant]
 
         return of
@@ -139,6 +142,8 @@ class Rerun:
         blanking, name = from_own_output(suffix, users[0])
         dense = Walk(self.route, self.sample).to(layer)
         own = {name: users[0].run(dense)}
+        if (axis := self.axes.get(users[0].name)) is not None:
+            self.axes[name] = axis
         for masks in (variants[0], variants[-1]):
             with self._masked(suffix, masks):
                 found, right = blanking(dense | own), suffix(dense)
@@ -147,11 +152,29 @@ class Rerun:
         return blanking, {name: users[0]}
 
     @torch.no_grad()
-    def own(self, masks: Masks, batch: int) -> Tensor:
-        """What the masked model itself says to a batch."""
+    def own(self, masks: Masks, samples: Tensor) -> Tensor:
+        """What the masked model itself says to samples, given by their numbers (n,)."""
         with masked(self.parameters, masks):
-            found: Tensor = self.model(self.batches[batch])
-        return found
+            return torch.cat([self.model(some) for some in self.inputs[samples].split(BATCH)])
+
+    def _in_pieces(self, suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor:
+        """The suffix's output for all samples, so many at a time."""
+        if samples <= size:
+            found: Tensor = suffix(dense)
+            return found
+
+        def piece(start: int) -> Values:
+            return {n: self._cut(n, dense[n], start, size, samples) for n in suffix.needs}
+
+        return torch.cat([suffix(piece(start)) for start in range(0, samples, size)])
+
+    def _cut(self, name: str, value: Any, start: int, size: int, samples: int) -> Any:
+        """What belongs to so many of the samples, from `start` on; a view."""
+        axis = self.axes.get(name)
+        if axis is None or not isinstance(value, Tensor):
+            return value
+        each = value.shape[axis] // samples
+        return value.narrow(axis, each * start, each * min(size, samples - start))
 
     @contextmanager
     def _masked(self, suffix: Suffix, masks: Masks) -> Iterator[None]:
@@ -183,22 +206,6 @@ def masked(parameters: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
         with torch.no_grad():
             for name, weight in saved.items():
                 parameters[name].copy_(weight)
-
-
-def _in_pieces(suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor:
-    """The suffix's output for all samples, so many at a time."""
-    if samples <= size:
-        found: Tensor = suffix(dense)
-        return found
-
-    def piece(start: int) -> Values:
-        def cut(value: Tensor) -> Tensor:
-            each = value.dim() and len(value) == samples
-            return value[start : start + size] if each else value
-
-        return {name: tree_map_only(Tensor, cut, dense[name]) for name in suffix.needs}
-
-    return torch.cat([suffix(piece(start)) for start in range(0, samples, size)])
 
 
 def _whole_outputs(mask: Tensor) -> bool:

@@ -114,6 +114,26 @@ def value_bytes(program: Program, inputs: Tensor) -> dict[str, int]:
     return sizes
 
 
+@torch.no_grad()
+def sample_axes(program: Program, inputs: Tensor) -> dict[str, int]:
+    """Along which axis the samples lie, of each value that is a tensor with more for more samples.
+
+    Found by running a few inputs (N, ...), and fewer.
+    """
+    fewer = inputs[: -(-len(inputs) // 2)]
+    many, few = ({INPUT: given} for given in (inputs, fewer))
+    axes = {INPUT: 0}
+    for step in program.steps:
+        for values in (many, few):
+            values[step.name] = step.run(values)
+        shapes = [v[step.name].shape for v in (many, few) if isinstance(v[step.name], Tensor)]
+        if len(shapes) == 2 and len(fewer) < len(inputs):
+            differs = [a != b for a, b in zip(*shapes, strict=True)]
+            if True in differs:
+                axes[step.name] = differs.index(True)
+    return axes
+
+
 def _ancestors(program: Program, wanted: Iterable[str], have: set[str]) -> tuple[Step, ...]:
     """The steps that make the wanted values out of those there are."""
     missing = set(wanted) - have

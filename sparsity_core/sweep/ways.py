@@ -12,9 +12,10 @@ from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.margin import Margins
 from sparsity_core.sweep.program import Program, whole
-from sparsity_core.sweep.rerun import BATCH, BUDGET, CHECKED, Rerun
+from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
+from sparsity_core.sweep.verdict import Verdict
 from sparsity_core.task import ACCURACY
-from sparsity_core.train import Evaluation, evaluate
+from sparsity_core.train import Evaluation, check_broken, evaluate
 from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench
 
@@ -24,6 +25,7 @@ BITWISE, EXACT = "bitwise", "exact"
 # output: one that is further away does something else.
 _ROUNDING = 1e-4
 _LEARNT = 64  # samples whose rounding is looked at before the first layer
+_FEW = 5  # of them at a time: how the model rounds when it is asked about a few
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Way:
 class Ways:
     """The ways of measuring the layers of a workbench: the fast one first, the sure one last."""
 
-    def __init__(self, bench: Workbench, engine: str, memory: int = BUDGET) -> None:
+    def __init__(self, bench: Workbench, engine: str, memory: int) -> None:
         self.bench = bench
         self.engine = engine
         self.memory = memory
@@ -92,10 +94,12 @@ class Ways:
     @cached_property
     def margins(self) -> Margins:
         """What is known of the fused program's rounding."""
-        margins = Margins()
+        margins = Margins(BATCH)
         inputs = self.bench.samples.inputs[:_LEARNT]
         with torch.no_grad():
-            margins.learn(self.bench.model(inputs), self._fused.program(inputs))
+            own = self.bench.model(inputs)
+            margins.learn(own, self._fused.program(inputs))
+            margins.learn_few(own, torch.cat([self.bench.model(few) for few in inputs.split(_FEW)]))
         return margins
 
     @cached_property
@@ -107,7 +111,9 @@ class Ways:
             return f"{self.bench.task.metric.name} may change with rounding"
         try:
             _ = self.bench.dense  # where it is not finite: oneDNN's ReLU makes a number of NaN
-            _ = self._fused
+            output = self._fused.program(self.bench.samples.inputs[:CHECKED])
+            if output.dim() != 2 or output.shape[1] < 2:
+                return "needs outputs of 2 classes or more"
         except (SparsityError, RuntimeError) as error:
             return str(error).splitlines()[0]
         return ""
@@ -132,26 +138,38 @@ class Ways:
 
 
 @lru_cache(maxsize=2)
-def ways(bench: Workbench, engine: str, memory: int = BUDGET) -> Ways:
+def ways(bench: Workbench, engine: str, memory: int) -> Ways:
     """The ways of a workbench, kept for its next layer."""
     return Ways(bench, engine, memory)
 
 
 def evaluated(bench: Workbench, way: Way, outputs: Sequence[Tensor], masks: Masks) -> Evaluation:
     """The outputs for all batches of the workbench under masks, judged as the way asks for."""
-    size = BATCH
     if way.margins:
-        settled = way.margins.settled(outputs, partial(way.rerun.own, masks))
-        # What is not the same to the bit need not be judged batch by batch.
-        outputs, size = [torch.cat(settled)], len(bench.samples)
+        joined = torch.cat(list(outputs))
+        settled, seen = way.margins.settled(joined, partial(way.rerun.own, masks))
+        return judged(bench, settled, seen)
     return evaluate(
         _Replayed(outputs),
         bench.samples,
         loss=bench.task.loss,
         metric=bench.task.metric,
-        batch_size=size,
+        batch_size=BATCH,
         device=bench.setting.device,
     )
+
+
+def judged(bench: Workbench, outputs: Tensor, seen: Verdict) -> Evaluation:
+    """What `evaluate` says of outputs whose verdict is known, where the metric is accuracy.
+
+    NonFiniteError as there; labels were looked at with the dense outputs.
+    """
+    check_broken(bench.samples, seen.broken)
+    targets = bench.samples.targets
+    values = (seen.predictions == targets).float()
+    with torch.no_grad():
+        losses = bench.task.loss(outputs, targets)
+    return Evaluation(values, losses, seen.predictions)
 
 
 class _Replayed(nn.Module):
