@@ -308,7 +308,7 @@ def test_only_what_is_behind_the_layer_runs_again(engine, monkeypatch):
     found, work = work_of(counted_task(), engine, sparsities=[0.5, 0.7, 0.9])
     assert {row.engine for row in found} == {engine}
     # 3 levels of each of the layers before, one dense pass, and what the program is checked on.
-    checked = 8 * 4 * 2 + 8 * 4 + 2 * 40
+    checked = 8 * 4 * 2 + 8 * 4 + 2 * (8 + 4) + 8 + 3 * 40
     for place, samples in enumerate(work):
         assert samples <= 40 * (1 + 3 * place) + checked
     assert work[0] < work[1] < work[2] < work[3]

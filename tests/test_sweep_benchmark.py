@@ -29,7 +29,7 @@ def test_masks_of_the_loops_by_hand():
     assert magnitude_mask(weight, 0.25).tolist() == [[1, 1], [0, 1]]  # the first of equals stays
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "verified"])
 def test_engines_and_loops_count_the_same(engine):
     task = deep_resnet(blocks=1, samples=24)
     found = measured(task, engine, (0.5, 0.8), repeats=1, peers=list(LOOPS))

@@ -3,7 +3,9 @@
 `bitwise` runs the model's own operations on batches of the same size: every output has the same
 bits. `exact` fuses them, in pieces that stay in the cache; where two outputs come so near that
 rounding could change a prediction, the model itself has the last word. So its counts are the same,
-and its losses but for rounding. A layer that resists is measured in a slower way that does not,
+and its losses but for rounding. `verified` does every point in bfloat16 first, and in float32 what
+that leaves in doubt: the same counts, as far as audits tell, and approximate losses; the rows say
+how many samples were run again. A layer that resists is measured in a slower way that does not,
 and its rows say so.
 """
 
@@ -18,7 +20,8 @@ from sparsity_core.status import rows_of
 from sparsity_core.sweep.levels import Levels
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
-from sparsity_core.sweep.ways import BITWISE, EXACT, Way, evaluated, ways
+from sparsity_core.sweep.screen import Screened
+from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED, Way, evaluated, ways
 from sparsity_core.task import Task
 from sparsity_core.train import Evaluation
 from sparsity_core.workbench import Workbench, workbench
@@ -42,6 +45,16 @@ def measure_exact(
     `memory`: bytes of dense values that may be kept between layers; it changes no number.
     """
     return _measure(task, setting, points, EXACT, memory)
+
+
+def measure_verified(
+    task: Task, setting: Setting, points: Sequence[SweepPoint], memory: int = BUDGET
+) -> Iterator[Result]:
+    """A row for each point, in order; whatever goes wrong with a point is its row's status.
+
+    `memory`: bytes of dense values that may be kept between layers; it changes no count.
+    """
+    return _measure(task, setting, points, VERIFIED, memory)
 
 
 def held_bytes(task: Task, setting: Setting, engine: str, memory: int = BUDGET) -> int:
@@ -76,10 +89,13 @@ class _LayerSweep:
         if levels.refusal(point.sparsity):
             return levels.skipped(point, self.engine)
         place = levels.place(point.sparsity)
+        note = self.way.note
         if place not in self._known:
             outputs, masks = self._outputs(place), levels.distinct[place]
             self._known[place] = evaluated(self.bench, self.way, outputs, masks)
-        return levels.row(point, self._known[place], self.way.engine, self.way.note)
+        if self.way.screen:
+            note = self._screened[place].note
+        return levels.row(point, self._known[place], self.way.engine, note)
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
         """The row of a point that raised."""
@@ -99,4 +115,11 @@ class _LayerSweep:
 
     @cached_property
     def _outputs(self) -> Callable[[int], list[Tensor]]:
+        if self.way.screen:
+            return lambda place: [self._screened[place].outputs]
         return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct)
+
+    @cached_property
+    def _screened(self) -> list[Screened]:
+        assert self.way.screen
+        return self.way.screen.screened(self.points[0].layer, self.levels.distinct)

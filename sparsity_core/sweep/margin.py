@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsity_core.sweep.verdict import Verdict, verdict
 
 CLOSE = 1e-4  # a prediction is made again when its two best outputs are nearer than that,
-SAFETY = 16  # or nearer than so many times the largest difference seen, for outputs of their size
+SAFETY = 8  # or nearer than so many times the largest difference seen, for outputs of their size
 EPSILON = 2**-23  # least difference supposed, as a share of the largest output: float32's last bit
 
 Own = Callable[[Tensor], Tensor]  # samples by their numbers (n,) -> the model's outputs for them
@@ -40,13 +40,13 @@ class Margins:
         """The same for outputs that the model itself gave, but to a few samples at a time."""
         return SAFETY * self.few_difference * scale
 
-    def learn(self, expected: Tensor, found: Tensor) -> None:
-        """Take note of how far outputs are from the model's."""
-        self.difference = max(self.difference, _share(expected, found))
+    def learn(self, expected: Tensor, found: Tensor, scale: float = 0.0) -> None:
+        """Take note of how far outputs of a point are from the model's, as a share of its scale."""
+        self.difference = max(self.difference, _share(expected, found, scale))
 
-    def learn_few(self, expected: Tensor, found: Tensor) -> None:
+    def learn_few(self, expected: Tensor, found: Tensor, scale: float = 0.0) -> None:
         """Take note of how far the model's outputs for a few samples are from those for many."""
-        self.few_difference = max(self.few_difference, _share(expected, found))
+        self.few_difference = max(self.few_difference, _share(expected, found, scale))
 
     def settled(self, outputs: Tensor, own: Own) -> tuple[Tensor, Verdict]:
         """The outputs for all samples (N, classes); where a prediction is in doubt, the model's.
@@ -64,18 +64,18 @@ class Margins:
             if found is outputs:
                 found = outputs.clone()
             sure |= doubtful
-            self._ask(numbers, found, own, sure)
+            self._ask(numbers, found, own, sure, seen.scale)
 
-    def _ask(self, numbers: Tensor, found: Tensor, own: Own, sure: Tensor) -> None:
+    def _ask(self, numbers: Tensor, found: Tensor, own: Own, sure: Tensor, scale: float) -> None:
         """Put the model's outputs for doubtful samples into `found`; whole batches get `sure`."""
         few = 2 * len(numbers) < len(found)
         if few:
             exact = own(numbers)
             self.rerun += len(numbers)
-            self.learn(exact, found[numbers])
+            self.learn(exact, found[numbers], scale)
             found[numbers] = exact
-            seen = verdict(exact)
-            numbers = numbers[~(seen.margins >= self.few_bound(seen.scale))]
+            margins = verdict(exact).margins
+            numbers = numbers[~(margins >= self.few_bound(scale))]
         for start in (numbers // self.batch).unique().tolist():
             batch = torch.arange(len(found))[start * self.batch :][: self.batch]
             exact = own(batch)
@@ -84,18 +84,18 @@ class Margins:
             if few:
                 asked = numbers[numbers // self.batch == start]
                 at = asked - start * self.batch
-                self.learn_few(exact[at], found[asked])
+                self.learn_few(exact[at], found[asked], scale)
             else:
-                self.learn(exact, found[batch])
+                self.learn(exact, found[batch], scale)
             found[batch] = exact
             sure[batch] = True
 
 
-def _share(expected: Tensor, found: Tensor) -> float:
-    """The largest difference as a share of the largest output; 0 where nothing is finite."""
+def _share(expected: Tensor, found: Tensor, scale: float) -> float:
+    """The largest difference as a share of the scale or the largest output; 0 if none is finite."""
     finite = torch.isfinite(expected) & torch.isfinite(found)
     if not finite.any():
         return 0.0
     expected, found = expected[finite], found[finite]
-    scale = float(expected.abs().max())
+    scale = max(scale, float(expected.abs().max()))
     return float((expected - found).abs().max()) / scale if scale else 0.0

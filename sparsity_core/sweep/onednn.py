@@ -40,8 +40,14 @@ class Activation:
 class Convolution:
     """A convolution with its norm, activation and sum; `other` is what is added before the last."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, act: Activation) -> None:
-        self.conv, self.act = conv, act
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        norm: nn.BatchNorm2d | None,
+        act: Activation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.conv, self.norm, self.act, self.dtype = conv, norm, act, dtype
         self.geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self.scale = self.shift = None
         if norm is not None:
@@ -65,10 +71,14 @@ class Convolution:
         then = ("add", 1.0, None if act.name == "none" else act.name, (), None)
         return _convolve.binary(x, other, self.packed, self.bias, *self.geometry, *then)
 
+    def lowered(self) -> "Convolution":
+        """The same in bfloat16."""
+        return Convolution(self.conv, self.norm, self.act, torch.bfloat16)
+
     def blanked(self, dense: Tensor) -> Tensor:
         """The output without `other`, from the dense one: where all weights are zero, the bias."""
         bias = torch.zeros(dense.shape[1]) if self.bias is None else self.bias.clone()
-        alive = self.conv.weight.flatten(1).any(1).float()
+        bias, alive = bias.to(self.dtype), self.conv.weight.flatten(1).any(1).to(self.dtype)
         # One whole image each: numbers of one channel alone are too few for a vector.
         factor, constant = (
             t.view(1, -1, 1, 1).expand(1, *dense.shape[1:]).contiguous(memory_format=_LAST)
@@ -90,24 +100,27 @@ class Convolution:
         weight, bias = self.conv.weight.detach(), self.conv.bias
         bias = None if bias is None else bias.detach().clone()
         if self.scale is not None and self.shift is not None:
-            weight = (weight * self.scale.view(-1, 1, 1, 1)).float()
-            bias = (self.shift if bias is None else self.shift + bias * self.scale).float()
-        weight = weight.contiguous(memory_format=_LAST)
+            weight = weight * self.scale.view(-1, 1, 1, 1)
+            bias = self.shift if bias is None else self.shift + bias * self.scale
+        weight = weight.to(self.dtype).contiguous(memory_format=_LAST)
+        bias = None if bias is None else bias.to(self.dtype)
         return _mkldnn._reorder_convolution_weight(weight, *self.geometry, None), bias
 
 
 class Linear:
     """A linear layer with its activation."""
 
-    def __init__(self, linear: nn.Linear, act: Activation) -> None:
-        self.linear, self.act = linear, act
-        self.packed: Tensor | None = _mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+    def __init__(
+        self, linear: nn.Linear, act: Activation, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.linear, self.act, self.dtype = linear, act, dtype
+        self.packed: Tensor | None = self._pack()
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output."""
         if self.packed is None:
             return self.act(F.linear(x, self.linear.weight, self.linear.bias))
-        bias = None if self.linear.bias is None else self.linear.bias.detach()
+        bias = None if self.linear.bias is None else self.linear.bias.detach().to(self.dtype)
         how = (self.act.name, self.act.scalars, self.act.algorithm)
         return _mkldnn._linear_pointwise(x, self.packed, bias, *how)
 
@@ -115,16 +128,29 @@ class Linear:
         """The output from the dense one: where all weights are zero, the bias."""
         weight, own = self.linear.weight, self.linear.bias
         bias = torch.zeros(len(weight)) if own is None else own.detach().clone()
-        return torch.where(weight.any(1), dense, self.act(bias))
+        return torch.where(weight.any(1), dense, self.act(bias.to(self.dtype)))
+
+    def lowered(self) -> "Linear":
+        """The same in bfloat16."""
+        return Linear(self.linear, self.act, torch.bfloat16)
 
     @contextmanager
     def adapted(self) -> Iterator[None]:
-        """With the weights of the module as they are now; not packed, which would take 0.1 ms."""
-        dense, self.packed = self.packed, None
+        """With the weights of the module as they are now.
+
+        In float32 not packed, which would take 0.1 ms.
+        """
+        dense = self.packed
+        self.packed = None if self.dtype == torch.float32 else self._pack()
         try:
             yield
         finally:
             self.packed = dense
+
+    def _pack(self) -> Tensor:
+        weight = self.linear.weight.detach().to(self.dtype)
+        packed: Tensor = _mkldnn._reorder_linear_weight(weight, None)
+        return packed
 
 
 def _same(x: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from sparsity_core.scorers import SCORERS, Random, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
-from sparsity_core.sweep.engine import measure_bitwise, measure_exact
+from sparsity_core.sweep.engine import measure_bitwise, measure_exact, measure_verified
+from sparsity_core.sweep.lowered import check_fast_bf16
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
-from sparsity_core.sweep.ways import BITWISE, EXACT
+from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
 from sparsity_core.workbench import Workbench
@@ -30,6 +31,7 @@ ENGINES: dict[str, Engine] = {
     "reference": reference.measure,
     BITWISE: measure_bitwise,
     EXACT: measure_exact,
+    VERIFIED: measure_verified,
 }
 FAST = {"fast": EXACT}  # other names of engines, for whoever plans
 # How an engine does a point on some of the samples, within so much memory: for a question.
@@ -218,6 +220,8 @@ def plan_sweep(
     engine = FAST.get(engine, engine)
     if engine not in ENGINES:
         raise unknown("engine", engine, [*ENGINES, *FAST])
+    if engine == VERIFIED:
+        check_fast_bf16()
     if memory < 0:
         raise SparsityError(f"memory must be 0 bytes or more, got {memory}")
     if question is not None and engine not in SAMPLERS:

@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from sparsity_core.errors import SparsityError
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
+from sparsity_core.sweep.lowered import check_fast_bf16
 from sparsity_core.sweep.margin import Margins
 from sparsity_core.sweep.program import Program, whole
 from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
+from sparsity_core.sweep.screen import Screen
 from sparsity_core.sweep.verdict import Verdict
 from sparsity_core.task import ACCURACY
 from sparsity_core.train import Evaluation, check_broken, evaluate
 from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench
 
-BITWISE, EXACT = "bitwise", "exact"
+BITWISE, EXACT, VERIFIED = "bitwise", "exact", "verified"
 
 # Largest difference of a fused program's outputs from the model's, as a share of the largest
 # output: one that is further away does something else.
@@ -36,6 +38,7 @@ class Way:
     rerun: Rerun
     margins: Margins | None = None  # None = the outputs have the model's bits
     note: str = ""
+    screen: Screen | None = None  # what looks at every point first
 
 
 class Ways:
@@ -61,20 +64,32 @@ class Ways:
         """What is tried first."""
         if self._program.resists:
             return self._whole
-        return self._fused if self.engine == EXACT and not self._no_fusing else self._steps
+        return self._fused if self.engine != BITWISE and not self._no_fusing else self._steps
 
     def _choose(self, layer: str) -> Way:
         why = self._program.resists
-        if not why and self.engine == EXACT:
+        if self.engine == VERIFIED:
+            check_fast_bf16()
+        if not why and self.engine != BITWISE:
             why = self._no_fusing or self._doubt(self._fused, layer, self.margins)
+            if not why and self.engine == VERIFIED:
+                return self._screened(layer)
             if not why:
                 return Way(EXACT, self._fused, self.margins)
             if not self._doubt(self._steps, layer):
-                return Way(f"{EXACT}, unfused", self._steps, note=f"not fused: {why}")
+                return Way(f"{self.engine}, unfused", self._steps, note=f"not fused: {why}")
         why = why or self._doubt(self._steps, layer)
         if not why:
             return Way(self.engine, self._steps)
         return Way(f"{self.engine}, whole model", self._whole, note=f"whole model evaluated: {why}")
+
+    def _screened(self, layer: str) -> Way:
+        """The fused way, after a look in bfloat16 where the layer can be had in that."""
+        trial = self._screen.low.trial(layer)
+        if isinstance(trial, str):
+            note = f"not screened: {trial}"
+            return Way(f"{VERIFIED}, float32", self._fused, self.margins, note)
+        return Way(VERIFIED, self._fused, self.margins, screen=self._screen)
 
     def _doubt(self, rerun: Rerun, layer: str, margins: Margins | None = None) -> str:
         """Why a program is not to be used for a layer; "" when it may be."""
@@ -126,7 +141,13 @@ class Ways:
     @cached_property
     def _fused(self) -> Rerun:
         inputs = self.bench.samples.inputs[:CHECKED]
-        return Rerun(self.bench, fuse(self._program, inputs), self.memory, cut=True)
+        # The screen keeps a bfloat16 copy of what a layer starts from: a third of all that is held.
+        memory = self.memory * 2 // 3 if self.engine == VERIFIED else self.memory
+        return Rerun(self.bench, fuse(self._program, inputs), memory, cut=True)
+
+    @cached_property
+    def _screen(self) -> Screen:
+        return Screen(self._fused)
 
     @cached_property
     def _steps(self) -> Rerun:

@@ -1,0 +1,61 @@
+"""A fused program in bfloat16, which CPUs with AMX multiply eight times as fast as float32."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from sparsity_core.errors import SparsityError
+from sparsity_core.sweep.onednn import Convolution, Linear
+from sparsity_core.sweep.program import Program, Step, Values
+from sparsity_core.sweep.rerun import Rerun
+
+LOW = torch.bfloat16
+
+
+def check_fast_bf16() -> None:
+    """Raise SparsityError on a CPU that multiplies bfloat16 no faster than float32."""
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if not (fast and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        raise SparsityError(
+            "the engine verified needs a CPU with fast bfloat16 (AMX or AVX512-BF16), which this "
+            "one is not; take the engine exact, whose counts are the same"
+        )
+
+
+class Lowered(Rerun):
+    """A fused rerun's program in bfloat16, from the same float32 dense values."""
+
+    def __init__(self, fused: Rerun) -> None:
+        super().__init__(fused.bench, lowered(fused.program), cut=True, source=fused)
+
+    def _started(self, dense: Values) -> Values:
+        return {name: _low(value) for name, value in dense.items()}
+
+
+@torch.no_grad()
+def lowered(program: Program) -> Program:
+    """The same steps with bfloat16 between them, and in their products."""
+    return replace(program, steps=tuple(map(_lowered, program.steps)))
+
+
+def _lowered(step: Step) -> Step:
+    if isinstance(step.call, (Convolution, Linear)):
+        call = step.call.lowered()
+        blanked = call.blanked if step.blanked else None
+        return replace(step, call=call, adapted=call.adapted, blanked=blanked)
+    return replace(step, call=_then_low(step.call))
+
+
+def _then_low(call: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return _low(call(*args, **kwargs))
+
+    return run
+
+
+def _low(value: Any) -> Any:
+    return tree_map_only(Tensor, lambda t: t.to(LOW) if t.dtype == torch.float32 else t, value)

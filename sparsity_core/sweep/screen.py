@@ -1,0 +1,143 @@
+"""Every point in bfloat16, and again in float32 the samples whose prediction that may have changed.
+
+A sample is in doubt when its two best outputs are nearer than the bound: the largest error of a
+difference of two outputs seen in this layer, as a share of the outputs' spread, times `SAFETY`. It
+is measured on a few samples first and on every sample run again, and grows when one is worse. That
+is no proof, so 1 % of the other samples are run again too, drawn at random; when one of them has
+another prediction, the safety is doubled and the layer looked at again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsity_core.digest import digest_of
+from sparsity_core.sweep.lowered import Lowered
+from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.verdict import Verdict, verdict
+from sparsity_core.weights import Masks
+
+SAFETY = 2.0
+AUDITED = 0.01  # of the samples that are not in doubt
+_FIRST = 32  # samples that the bound starts from, in the first, the middle and the last variant
+
+
+@dataclass(eq=False)
+class _Variant:
+    """A mask's outputs: bfloat16's, with float32's in the place of those that were run again."""
+
+    masks: Masks
+    outputs: Tensor  # (N, classes)
+    seen: Verdict  # on bfloat16's
+    spread: float  # the outputs' standard deviation within a sample, mean over samples
+    exact: Tensor  # (N,) which of them are float32's
+    audited: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """The outputs of a variant, and the shares of its samples that were run again."""
+
+    outputs: Tensor
+    rescued: float
+    audited: float
+
+    @property
+    def note(self) -> str:
+        """For the row."""
+        return (
+            f"screened in bfloat16, {self.rescued:.2%} of the samples rescued and "
+            f"{self.audited:.2%} audited in float32; the loss is approximate"
+        )
+
+
+class Screen:
+    """The layers of a model by a bfloat16 program, rescued by the float32 one."""
+
+    def __init__(self, fused: Rerun) -> None:
+        self.fused = fused
+        self.low = Lowered(fused)
+
+    def screened(self, layer: str, variants: Sequence[Masks]) -> list[Screened]:
+        """The outputs of each variant for all samples."""
+        run = self.low.outputs(layer, variants)
+        looked = [_looked(masks, torch.cat(run(i)).float()) for i, masks in enumerate(variants)]
+        layer_screen = _LayerScreen(self.fused, layer, looked)
+        layer_screen.settle()
+        return [
+            Screened(
+                v.outputs,
+                (int(v.exact.sum()) - v.audited) / len(v.exact),
+                v.audited / len(v.exact),
+            )
+            for v in looked
+        ]
+
+
+class _LayerScreen:
+    def __init__(self, fused: Rerun, layer: str, variants: list[_Variant]) -> None:
+        self.fused, self.layer, self.variants = fused, layer, variants
+        self.error = 0.0  # as a share of the spread
+        self.safety = SAFETY
+        self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
+
+    def settle(self) -> None:
+        """Run samples again until none is in doubt and an audit finds nothing."""
+        samples = len(self.variants[0].exact)
+        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
+        count = len(self.variants)
+        for place in sorted({0, count // 2, count - 1}):
+            self._again(self.variants[place], first)
+        while True:
+            self._rescue()
+            if not self._audit_finds():
+                return
+            self.safety *= 2
+
+    def _rescue(self) -> None:
+        """Run again what is in doubt; the bound may grow meanwhile, so until nothing is."""
+        while True:
+            doubtful = [(v, self._doubtful(v)) for v in self.variants]
+            if not any(len(samples) for _, samples in doubtful):
+                return
+            for variant, samples in doubtful:
+                if len(samples):
+                    self._again(variant, samples)
+
+    def _doubtful(self, variant: _Variant) -> Tensor:
+        bound = self.safety * self.error * variant.spread
+        sure = (variant.seen.margins > bound) | variant.exact  # NaN is in doubt
+        return (~sure).nonzero()[:, 0]
+
+    def _audit_finds(self) -> bool:
+        """Does a sample that was not in doubt have another prediction?"""
+        found = False
+        for variant in self.variants:
+            left = (~variant.exact).nonzero()[:, 0]
+            asked = -(-len(left) // round(1 / AUDITED))
+            drawn = left[torch.randperm(len(left), generator=self.draw)[:asked]].sort().values
+            if len(drawn):
+                found |= self._again(variant, drawn)
+                variant.audited += len(drawn)
+        return found
+
+    def _again(self, variant: _Variant, samples: Tensor) -> bool:
+        """Run samples in float32, learn from their errors; has any another prediction now?"""
+        exact = self.fused.some(self.layer, variant.masks, samples)
+        best = variant.seen.predictions[samples, None]
+        off = variant.outputs[samples] - exact
+        error = (off.gather(1, best) - off).abs()
+        if variant.spread > 0 and torch.isfinite(error).all():
+            self.error = max(self.error, float(error.max()) / variant.spread)
+        variant.outputs[samples] = exact
+        variant.exact[samples] = True
+        return not torch.equal(verdict(exact).predictions, best[:, 0])
+
+
+def _looked(masks: Masks, outputs: Tensor) -> _Variant:
+    spread = float(outputs.std(1).nan_to_num(0, 0, 0).mean())
+    return _Variant(
+        masks, outputs, verdict(outputs), spread, torch.zeros(len(outputs), dtype=torch.bool)
+    )
