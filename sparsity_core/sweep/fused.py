@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity_core.sweep.attention import with_attention
 from sparsity_core.sweep.onednn import Activation, Convolution, Linear
 from sparsity_core.sweep.program import INPUT, Program, Read, Step, Values, map_reads
 
@@ -26,7 +27,9 @@ def fuse(program: Program, sample: Tensor) -> Program:
 
     `sample`: a few inputs (N, ...), which tell the shapes.
     """
-    fusing = _Fusing(_without_idle_steps(program), sample)
+    program = _without_idle_steps(program)
+    program = with_attention(program, _shapes(program, sample))
+    fusing = _Fusing(program, sample)
     return replace(program, steps=tuple(fusing.steps()), output=fusing.program.output)
 
 
@@ -73,7 +76,9 @@ class _Fusing:
 
     def _linear(self, step: Step, linear: nn.Linear) -> None:
         then = self._next(step)
-        if then and (found := _activation(then)):
+        if then and (other := self._added(step, then)):
+            self._make([step, then], (*step.args, Read(other)), Linear(linear, Activation()))
+        elif then and (found := _activation(then)):
             self._make([step, then], step.args, Linear(linear, found))
         else:
             self._make([step], step.args, Linear(linear, Activation()))
