@@ -1,7 +1,7 @@
 """Single classes and confidence drawn: an arm beside the dense networks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -13,7 +13,9 @@ from sparsity_core.tickets.row import TicketResult
 _MARKS = ((GREY, "circle"), (PALETTE[0], "square"))  # dense, the arm
 
 
-def class_table(named: dict[str, Sequence[TicketResult]], classes: Sequence[str]) -> pd.DataFrame:
+def class_table(
+    named: Mapping[str, Sequence[TicketResult]], classes: Sequence[str]
+) -> pd.DataFrame:
     """Accuracy of each class in per cent: mean, lowest and highest seed."""
     lines = []
     for name, rows in named.items():
@@ -25,7 +27,7 @@ def class_table(named: dict[str, Sequence[TicketResult]], classes: Sequence[str]
     return pd.DataFrame(lines, columns=["network", "class", "accuracy", "low", "high"])
 
 
-def reliability_table(named: dict[str, Sequence[TicketResult]]) -> pd.DataFrame:
+def reliability_table(named: Mapping[str, Sequence[TicketResult]]) -> pd.DataFrame:
     """Bins of confidence with all seeds together, in per cent."""
     lines = []
     for name, rows in named.items():

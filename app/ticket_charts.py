@@ -82,18 +82,23 @@ def against_left(
     scale = alt.Scale(zero=zero)
     y = alt.Y(f"{column}:Q", title=title, scale=scale)
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, symbolStrokeWidth=0)
-    domain = {"domain": series}
     colour = alt.Color(
         "series:N",
         sort=series,
         legend=legend,
-        scale=alt.Scale(range=colours(len(series)), **domain),
+        scale=alt.Scale(range=colours(len(series)), domain=series),
     )
     shape = alt.Shape(
-        "series:N", sort=series, legend=legend, scale=alt.Scale(range=shapes(len(series)), **domain)
+        "series:N",
+        sort=series,
+        legend=legend,
+        scale=alt.Scale(range=shapes(len(series)), domain=series),
     )
     dash = alt.StrokeDash(
-        "series:N", sort=series, legend=None, scale=alt.Scale(range=dashes(len(series)), **domain)
+        "series:N",
+        sort=series,
+        legend=None,
+        scale=alt.Scale(range=dashes(len(series)), domain=series),
     )
     tooltip = [
         alt.Tooltip("series:N", title="arm"),
@@ -147,11 +152,11 @@ def history_of(rows: Sequence[TicketResult]) -> pd.DataFrame:
 def training_curves(looks: pd.DataFrame, shown: str, metric: str) -> AnyChart:
     """A line a round, the darker the earlier; the early stop of each is a diamond."""
     column, title, kind = HISTORY[shown]
-    scale = alt.Scale(type=kind, nice=False) if kind == "log" else alt.Scale(zero=False)
+    scale = alt.Scale(type="log", nice=False) if kind == "log" else alt.Scale(zero=False)
     colour = alt.Color(
         "round:Q",
         title="round (0 = dense)",
-        scale=alt.Scale(scheme=SEQUENTIAL),
+        scale=alt.Scale(scheme={"name": SEQUENTIAL}),
         legend=alt.Legend(orient="top", gradientLength=180, tickMinStep=1, format="d"),
     )
     base = alt.Chart(looks[looks[column] > 0]).encode(
