@@ -15,6 +15,7 @@ _QUESTIONS = {
     "allocation": "How sparse is each layer?",
     "schedule": "In how many rounds?",
     "repair": "What is mended without training?",
+    "kernel": "How is the weight stored, and who multiplies with it?",
 }
 
 

@@ -12,6 +12,7 @@ import vl_convert
 from app.theme import AnyChart
 from sparsity_core.spreadsheet import without_formulas
 
+_PARQUET = "application/vnd.apache.parquet"
 _WIDTH = 640  # of an exported picture, in points
 
 
@@ -51,13 +52,15 @@ def offer(
 ) -> None:
     """The export row alone, for what is on screen in another form than on paper."""
     with st.popover("Export", icon=":material/download:", key=f"export {name}"):
-        png, svg, csv = st.columns(3)
+        (png, svg), (csv, parquet) = st.columns(2), st.columns(2)
         with png:
             _download("PNG", f"{name}.png", partial(_png, chart), "image/png")
         with svg:
             _download("SVG", f"{name}.svg", partial(_svg, chart), "image/svg+xml")
         with csv:
             _download("CSV", f"{name}.csv", partial(_csv, table), "text/csv")
+        with parquet:
+            _download("Parquet", f"{name}.parquet", partial(_parquet, table), _PARQUET)
         if command:
             st.caption("Copy as command")
             st.code(command, language="bash", wrap_lines=True)
@@ -85,6 +88,17 @@ def _spec(chart: AnyChart) -> str:
     if isinstance(chart, alt.Chart | alt.LayerChart):
         chart = chart.properties(width=_WIDTH)
     return str(chart.properties(background="white").to_json())
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    # A column of several types, such as sizes with words among them, goes as text.
+    plain = table.apply(lambda column: column.astype(str) if _mixed(column) else column)
+    written: bytes = plain.to_parquet(index=False)
+    return written
+
+
+def _mixed(column: "pd.Series[Any]") -> bool:
+    return column.dtype == object and column.dropna().map(type).nunique() > 1
 
 
 def _csv(table: pd.DataFrame) -> bytes:

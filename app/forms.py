@@ -9,10 +9,13 @@ from sparsity_core.allocations import Manual
 from sparsity_core.errors import SparsityError
 from sparsity_core.structures import STRUCTURES, Structure
 
+# Patterns that CPUs run fast, as GPUs do 2:4: the Kernels page measures by how much.
+_FOR_CPUS = ("3:32", "4x1")
+
 
 def structures() -> list[str]:
-    """One text for each kind of structure; others of the same kinds may be typed."""
-    return [STRUCTURES.label(STRUCTURES.make(kind)) for kind in STRUCTURES]
+    """One text for each kind of structure, and the CPUs' own; others may be typed."""
+    return [*(STRUCTURES.label(STRUCTURES.make(kind)) for kind in STRUCTURES), *_FOR_CPUS]
 
 
 def pick_structure() -> Structure:
@@ -23,8 +26,8 @@ def pick_structure() -> Structure:
         key="structure",
         bind="query-params",
         accept_new_options=True,
-        help=f"{question(STRUCTURES)} Type others, such as `1:8`, or "
-        "`3:32` and `4x1`, which CPUs like.",
+        help=f"{question(STRUCTURES)} `3:32` and `4x1` are "
+        "patterns that CPUs run fast: see the Kernels page. Type others, such as `1:8` or `8x1`.",
     )
     try:
         return STRUCTURES.make(text)

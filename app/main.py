@@ -18,6 +18,7 @@ PAGES = (
     ("masks", "Masks", ":material/grid_on:"),
     ("tickets", "Lottery ticket", ":material/confirmation_number:"),
     ("moving", "Moving masks", ":material/animation:"),
+    ("kernels", "Kernels", ":material/speed:"),
     ("export", "Export", ":material/deployed_code:"),
     ("runs", "Runs", ":material/history:"),
 )

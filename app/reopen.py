@@ -10,6 +10,7 @@ import streamlit as st
 from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
+from app.kernel_run import view_of as kernel_view
 from app.moving_form import view_of as moving_view
 from app.state import take_recipe
 from app.ticket_form import view_of as ticket_view
@@ -17,6 +18,8 @@ from sparsity_core.allocations import Sensitivity
 from sparsity_core.controls import with_controls
 from sparsity_core.curve import CurvePlan
 from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.kernels.latency import LatencyPlan
+from sparsity_core.kernels.plan import KernelPlan
 from sparsity_core.recipe import STAGES, Recipe, Training
 from sparsity_core.repairs import repairs_label
 from sparsity_core.schedules import SCHEDULES, OneShot
@@ -25,17 +28,21 @@ from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
 
-AnyPlan = SweepPlan | CurvePlan | TicketPlan | MovingPlan
+AnyPlan = SweepPlan | CurvePlan | TicketPlan | MovingPlan | KernelPlan | LatencyPlan
 PAGES = {
     "sweep": ("Sensitivity", "../pages/sensitivity.py"),
     "curve": ("Trade-off", "../pages/tradeoff.py"),
     "tickets": ("Lottery ticket", "../pages/tickets.py"),
     "moving": ("Moving masks", "../pages/moving.py"),
+    "kernels": ("Kernels", "../pages/kernels.py"),
+    "latency": ("Kernels", "../pages/kernels.py"),
 }
 
 
 def view_of(plan: AnyPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     """What the form of the plan's page has to hold; None when it cannot say this plan."""
+    if isinstance(plan, KernelPlan | LatencyPlan):
+        return kernel_view(plan)
     if plan.seeds != tuple(range(len(plan.seeds))):
         return None
     if isinstance(plan, TicketPlan):
@@ -47,12 +54,13 @@ def view_of(plan: AnyPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
 
 def reopen(plan: AnyPlan, view: dict[str, Any]) -> None:
     """Fill what a link cannot say or may not set; for callbacks, which run before the sidebar."""
-    if st.session_state["model"] != plan.model:
+    if plan.model and st.session_state["model"] != plan.model:
         st.session_state["model"] = plan.model
     st.session_state["device"] = plan.device
     if isinstance(plan, SweepPlan | CurvePlan):
         take_recipe(_base(plan))
-    st.session_state[_samples_key(plan)] = plan.setting.samples
+    if not isinstance(plan, KernelPlan | LatencyPlan):
+        st.session_state[_samples_key(plan)] = plan.setting.samples
     for key in view:
         st.session_state.pop(key, None)  # what the form held before would win over the link
 
@@ -69,7 +77,7 @@ def link_of(view: dict[str, Any]) -> dict[str, str | list[str]]:
     }
 
 
-def _samples_key(plan: AnyPlan) -> str:
+def _samples_key(plan: SweepPlan | CurvePlan | TicketPlan | MovingPlan) -> str:
     return f"{plan.kind}-samples {plan.model} {plan.setting.split}"
 
 

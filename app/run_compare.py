@@ -23,6 +23,9 @@ def draw_two(store: Store, runs: Sequence[RunInfo]) -> None:
     if a.kind != b.kind:
         st.warning("A sweep and a curve have no points in common; open two runs of one kind.")
         return
+    if a.kind not in IDENTITY:
+        st.warning("Times of two runs are not joined point by point; open one run at a time.")
+        return
     in_a, in_b = (rows_table(store.rows(store.plan(run.id))) for run in runs)
     joined = compared(a.kind, in_a, in_b)
     st.caption("  \n".join(differing(a.kind, in_a, in_b)))

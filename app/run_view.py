@@ -9,6 +9,8 @@ import streamlit as st
 
 from app import cache
 from app.curve_words import curve_command, curve_python
+from app.kernel_run import draw_run as draw_kernels
+from app.kernel_run import words as kernel_words
 from app.moving_source import stored
 from app.moving_view import draw_moving
 from app.moving_words import moving_command, moving_python
@@ -22,6 +24,8 @@ from app.ticket_view import draw_tickets
 from app.ticket_words import tickets_command, tickets_python
 from app.tradeoff_view import draw_curves
 from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.kernels.latency import LatencyPlan
+from sparsity_core.kernels.plan import KernelPlan
 from sparsity_core.report.notebook import notebook
 from sparsity_core.report.page import page
 from sparsity_core.spreadsheet import without_formulas
@@ -47,6 +51,8 @@ def draw_run(store: Store, run: RunInfo) -> None:
         st.info("No point of this run is stored; resume it.")
     elif isinstance(plan, SweepPlan):
         draw_results(plan, rows)
+    elif isinstance(plan, KernelPlan | LatencyPlan):
+        draw_kernels(plan, rows)
     elif isinstance(plan, TicketPlan):
         draw_tickets(Experiment(plan, rows))
     elif isinstance(plan, MovingPlan):
@@ -132,6 +138,8 @@ def _report(form: Callable[..., str], run: RunInfo, plan: AnyPlan, rows: Sequenc
 def _words(plan: AnyPlan) -> tuple[str, str]:
     if isinstance(plan, SweepPlan):
         return sweep_command(plan), sweep_python(plan)
+    if isinstance(plan, KernelPlan | LatencyPlan):
+        return kernel_words(plan)
     if isinstance(plan, TicketPlan):
         return tickets_command(plan), tickets_python(plan)
     if isinstance(plan, MovingPlan):
@@ -141,8 +149,9 @@ def _words(plan: AnyPlan) -> tuple[str, str]:
 
 def _draw_link(plan: AnyPlan) -> None:
     title, file = PAGES[plan.kind]
-    known = plan.model in cache.models() and cache.models()[plan.model] is None
-    own = frame().model == plan.model
+    # Kernels may have been timed on a shape, without a model.
+    known = not plan.model or (plan.model in cache.models() and cache.models()[plan.model] is None)
+    own = plan.model and frame().model == plan.model
     view = view_of(plan, list(cache.facts(plan.model).layers) if own else []) if known else None
     pressed = st.button(
         f"Open in {title}", disabled=view is None, key="reopen", icon=":material/open_in_new:",

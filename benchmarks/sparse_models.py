@@ -1,24 +1,25 @@
-"""Whole sample models at 90 % sparsity: milliseconds dense, compiled, and on packed weights.
+"""Whole sample models at 90 % sparsity: milliseconds dense in four ways, and on packed weights.
 
 Unstructured masks by magnitude, the same sparsity in every layer; random inputs of the model's
 shape. All variants of a model are timed interleaved in one process, one thread, hot cache.
 
-    python -m benchmarks.sparse_models [--batches 1,64] [--sparsity .9] [--compile]
+`x`: the best dense over sparse. --fold: batch norms go into the layers before them, in a dense
+rival (`folded`) as well.
+
+    python -m benchmarks.sparse_models [--batches 1,64] [--sparsity .9] [--fold] [--others]
 """
 
 import argparse
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from sample_models.card import load_weights_
 from sample_models.resnet import ResNet
 from sample_models.samples import SAMPLES
-from sparsity_core.kernels import sparsify
-from sparsity_core.kernels.choice import DENSE
+from sparsity_core.kernels.before_after import before_after
+from sparsity_core.kernels.latency_row import WHOLE
 from sparsity_core.kernels.peaks import cpu_label, kernel_versions
-from sparsity_core.kernels.timing import interleaved, on_threads
 from sparsity_core.structures import Unstructured
 from sparsity_core.weights import Masks, mask_, prunable
 
@@ -37,14 +38,13 @@ def main() -> None:
     parser.add_argument("--batches", default="1,64")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--sparsity", type=float, default=0.9)
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well: slow start")
-    parser.add_argument("--fold", action="store_true", help="batch norms into convolutions first")
+    parser.add_argument("--others", action="store_true", help="torch.compile, onnxruntime as well")
+    parser.add_argument("--fold", action="store_true", help="batch norms into the layers before")
     parser.add_argument("--layers", action="store_true", help="every layer's choice")
     asked = parser.parse_args()
     print(f"{cpu_label()}; 1 thread; {kernel_versions()}; sparsity {asked.sparsity:g}")
-    print(
-        f"{'model':30}{'batch':>6}{'dense':>9}{'compiled':>10}{'sparse':>9}{'x':>6}  packed layers"
-    )
+    names = ("dense", "folded", "compiled", "onnxrt", "sparse")
+    print(f"{'model':28}{'batch':>6}" + "".join(f"{n:>10}" for n in names) + "      x  noise")
     for name in asked.models.split(","):
         for batch in map(int, asked.batches.split(",")):
             measure(name, MODELS[name], batch, asked)
@@ -54,28 +54,21 @@ def measure(name: str, shape: tuple[int, ...], batch: int, asked: argparse.Names
     """One line."""
     torch.manual_seed(0)
     model, x = build(name), torch.randn(batch, *shape)
-    if asked.fold:  # dense and sparse alike
-        model = fuse(model)
     masks = magnitude_masks(model, asked.sparsity)
-    sparse = sparsify(model, masks, sample=x)
     mask_(model, masks)
-    calls = {"dense": [lambda: model(x)], "sparse": [lambda: sparse(x)]}
-    with torch.no_grad(), on_threads(1):
-        if asked.compile:
-            compiled = torch.compile(model)
-            calls["compiled"] = [lambda: compiled(x)]
-        times = {key: found.p50 * 1e3 for key, found in interleaved(calls, 15).items()}
-    packed = [layer for layer in sparse.layers if layer.kernel != DENSE]
-    best = min(times["dense"], times.get("compiled", times["dense"]))
-    compiled_text = f"{times['compiled']:10.3f}" if "compiled" in times else f"{'-':>10}"
+    found = before_after(model, masks, x, fold=asked.fold, others=asked.others)
+    whole = found.pop(WHOLE)
+    times = [whole.get(f"{way}_p50") for way in ("dense", "folded", "compiled", "onnxruntime")]
+    cells = "".join(f"{'-':>10}" if us is None else f"{us / 1e3:10.3f}" for us in times)
     print(
-        f"{name:30}{batch:6}{times['dense']:9.3f}{compiled_text}{times['sparse']:9.3f}"
-        f"{best / times['sparse']:6.2f}  {len(packed)} of {len(sparse.layers)}",
+        f"{name:28}{batch:6}{cells}{whole['p50'] / 1e3:10.3f}{whole['speedup']:7.2f}"
+        f"{whole['noise']:7.1%}  {whole['message']}",
         flush=True,
     )
     if asked.layers:
-        for layer in sparse.layers:
-            print(f"    {layer.name:40}{layer.kernel:24}{layer.speedup:6.2f}x")
+        for layer, fields in found.items():
+            print(f"    {layer:36}{fields['kernel']:22}{fields.get('speedup', 1):6.2f}x", end="")
+            print(f"  {fields['message']}")
 
 
 def build(name: str) -> nn.Module:

@@ -57,6 +57,11 @@ def _read_gz(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def read_kernels(folder: Path = RESULTS) -> dict[str, Any] | None:
+    """Finished timings of kernels, of a layer, a map and whole models; see kernels.py."""
+    return _read(folder / "kernels.json")
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None

@@ -6,6 +6,7 @@ from sample_models.card import (
     load_weights_,
     read_card,
     read_export,
+    read_kernels,
     read_moving,
     read_sensitivity,
     read_tickets,
@@ -47,6 +48,7 @@ CATALOG = {
         partial(read_tickets, name),
         partial(read_moving, name),
         partial(read_export, name),
+        kernels=read_kernels,
     )
     for name, sample in SAMPLES.items()
 }

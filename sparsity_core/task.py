@@ -99,6 +99,7 @@ class CatalogEntry:
     tickets: Callable[[], Mapping[str, Any] | None] = lambda: None  # a finished experiment
     moving: Callable[[], Mapping[str, Any] | None] = lambda: None  # another, with moving masks
     export: Callable[[], Mapping[str, Any] | None] = lambda: None  # what an export has given
+    kernels: Callable[[], Mapping[str, Any] | None] = lambda: None  # finished timings
 
 
 def catalog() -> dict[str, CatalogEntry]:

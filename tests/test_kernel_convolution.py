@@ -108,3 +108,21 @@ def test_errors_name_what_is_wrong():
         packed(torch.randn(1, 3, 2, 8))
     with pytest.raises(SparsityError, match="stride"):
         SparseConvolution(stride=(0, 1))
+
+
+def test_layers_that_share_buffers_leave_earlier_outputs_alone():
+    torch.manual_seed(0)
+    kernel = KERNELS.make("sparse-convolution")
+    packed = [kernel.pack(torch.randn(n, 3, 1, 1), torch.rand(n, 3, 1, 1) > 0.3) for n in (1, 1, 4)]
+    x = torch.randn(1, 3, 5, 7)
+    expected = [F.conv2d(x, one.dense()) for one in packed]
+    found = [one(x) for one in packed]
+    again = [one(2 * x) for one in packed]
+    for want, got, twice in zip(expected, found, again, strict=True):
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(twice, 2 * want)
+    padded = KERNELS.make("sparse-convolution", padding=(1, 1), stride=(2, 2))
+    layers = [padded.pack(torch.randn(2, 3, 3, 3), torch.ones(2, 3, 3, 3) > 0) for _ in range(2)]
+    for one in layers:
+        want = F.conv2d(x, one.dense(), stride=2, padding=1)
+        torch.testing.assert_close(one(x), want, rtol=1e-5, atol=1e-5)

@@ -253,3 +253,43 @@ def test_a_damaged_file_is_refused_or_packed_anew(kind, tmp_path):
             save(dataclasses.replace(packed, parts=parts), tmp_path / "x")
             with contextlib.suppress(SparsityError):  # and nothing else
                 assert load(tmp_path / "x")(torch.randn(3, 96)).shape == (3, 64)
+
+
+@pytest.mark.parametrize("kind", MATRIX)
+def test_every_bit_survives_packing_and_a_file(kind, tmp_path):
+    kernel = runnable(kind)
+    weight, mask = weight_and_mask(kind, (64, 96))
+    rows, columns = mask.nonzero()[::5].T
+    patterns = torch.tensor(
+        [0x7FC00001, 0x7F800000, -0x800000, 0x00000001, -0x80000000, 0x00800000, 0x7F7FFFFF],
+        dtype=torch.int64,
+    ).to(torch.int32)  # a NaN with a payload, both infinities, the least, -0, normal ends
+    cycle = patterns.repeat(-(-len(rows) // len(patterns)))[: len(rows)]
+    weight[rows, columns] = cycle.view(torch.float32)
+    bias = torch.randn(64)
+    packed = kernel.pack(weight, mask, bias)
+    kept = weight.masked_fill(~mask, 0).to(kernel.stores)
+    save(packed, tmp_path / "weight.safetensors")
+    again = load(tmp_path / "weight.safetensors")
+    bits = {2: torch.int16, 4: torch.int32}[kept.element_size()]
+    for found in (packed.dense(), again.dense()):
+        assert torch.equal(found.view(bits), kept.view(bits))
+    assert torch.equal(again.bias, bias)
+    assert again.bytes == packed.bytes
+    if kernel.stores == torch.float32:  # as bfloat16 the least float is 0, and not kept by dense
+        assert again.kept == packed.kept
+
+
+def test_options_of_a_kernel_are_in_its_file(tmp_path):
+    kernel = KERNELS.make("bsr", rows=8, cols=16)
+    save(kernel.pack(torch.randn(16, 32), torch.rand(16, 32) > 0.5), tmp_path / "w")
+    assert load(tmp_path / "w").kernel == kernel
+    kernel = KERNELS.make("tiled", threads=2)
+    save(kernel.pack(torch.randn(16, 32), torch.rand(16, 32) > 0.5), tmp_path / "w")
+    assert load(tmp_path / "w").kernel == kernel
+    kernel = KERNELS.make("sparse-convolution", stride=(2, 1), padding=(1, 0))
+    packed = kernel.pack(torch.randn(4, 3, 3, 3), torch.rand(4, 3, 3, 3) > 0.5)
+    save(packed, tmp_path / "w")
+    assert load(tmp_path / "w").kernel == kernel
+    x = torch.randn(2, 3, 6, 6)
+    assert torch.equal(load(tmp_path / "w")(x), packed(x))

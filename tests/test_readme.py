@@ -22,7 +22,7 @@ def test_the_python_example_runs_and_prints_what_it_says(capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_understood(command):
-    assert _parser().parse_args(shlex.split(command)).model
+    assert _parser().parse_args(shlex.split(command)).action
 
 
 def test_ci_runs_the_readmes_test_command():

@@ -32,7 +32,9 @@ from sparsity_core.kernels.vector import LANES
 from sparsity_core.structures import NofM, Structure
 
 WIDTH = 32  # inputs in a block: two registers of 16, the table of one permute
-_AHEAD = 2048  # bytes of values asked for before they are used
+# Bytes asked for before they are used; from a cold cache 4 % faster than half of it and no places
+# (18 % with bfloat16 values).
+_AHEAD, _PLACES_AHEAD = 4096, 1024
 
 
 @KERNELS.register("balanced")
@@ -155,6 +157,7 @@ def _product(x, y, bias, values, places, n, blocks, outputs, first, end):  # typ
             for _ in range(n):
                 prefetch(value + _AHEAD)
                 prefetch(value + _AHEAD + 4 * size)
+                prefetch(place + _PLACES_AHEAD)
                 even = fma(load(value), permute(low, bytes_at(place), high), even)
                 found = permute(low2, bytes_at(place + size), high2)
                 odd = fma(load(value + 4 * size), found, odd)
@@ -186,6 +189,8 @@ def _product_of_halves(x, y, bias, values, places, n, blocks, outputs, first, en
             at = move(at, 256)
             for _ in range(n):
                 prefetch(value + _AHEAD)
+                prefetch(value + _AHEAD + 2 * size)
+                prefetch(place + _PLACES_AHEAD)
                 even = fma(halves_at(value), permute(low, bytes_at(place), high), even)
                 found = permute(low2, bytes_at(place + size), high2)
                 odd = fma(halves_at(value + 2 * size), found, odd)

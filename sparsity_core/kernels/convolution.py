@@ -1,8 +1,10 @@
 """Sparse convolution without unfolding: each weight times a shifted row of pixels."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from sparsity_core.kernels.compiled import (
     padded_bias,
     spread_parts,
 )
-from sparsity_core.kernels.dense_convolution import Convolution
+from sparsity_core.kernels.dense_convolution import Convolution, Pair
 from sparsity_core.kernels.instructions import (
     float_at,
     fma,
@@ -86,7 +88,7 @@ class _Images:
         size: torch.Size,
     ) -> None:
         self.size = size
-        self.threads, self.stride = kernel.threads, kernel.stride
+        self.threads = kernel.threads
         (images, inputs, height, width), (top, left) = size, kernel.padding
         self.out_height, self.out_width = kernel.output_size(shape, (height, width))
         down, across = kernel.stride
@@ -112,15 +114,17 @@ class _Images:
         self.offsets = (4 * offsets.flatten()[_columns(parts)]).to(torch.int32)
 
         reach = int(within.max()) + (top + 1) * columns + left + _SLACK
-        self.pixels = torch.zeros(inputs * phases * self.plane + reach)
+        # Margins are the same for all layers with this key, so that they may share the buffer.
+        key = (size, kernel.stride, kernel.padding, self.plane, rows, columns, reach)
+        self.pixels = _shared(key, inputs * phases * self.plane + reach)
         planes = self.pixels[: inputs * phases * self.plane].view(inputs, down, across, -1)
-        self.planes = planes[..., :used].unflatten(-1, (images, rows, columns))
+        planes = planes[..., :used].unflatten(-1, (images, rows, columns))
+        self.copies = list(_copies(planes, (height, width), kernel.padding, kernel.stride))
         self.room = self.plane + _SLACK
-        self.sums = torch.empty(shape[0] * self.room)
+        self.sums = _shared("sums", shape[0] * self.room)
         outputs = self.sums.view(shape[0], self.room)[:, :used]
         outputs = outputs.unflatten(-1, (images, rows, columns)).transpose(0, 1)
         self.result = outputs[:, :, : self.out_height, : self.out_width]
-        self.top, self.left = top, left
         self.bias = padded_bias(bias, shape[0])
         self.parts = parts
         streams = (parts["starts"], parts["runs"], parts["rows"], self.offsets, parts["values"])
@@ -138,19 +142,10 @@ class _Images:
             y = torch.empty(1, self.sizes[1], self.out_height, self.out_width)
             self._run(x, y, self.plane)
             return y
-        down, across = self.stride
-        for i in range(down):
-            for j in range(across):
-                # Row a of this phase is row down * a + i - top of the image.
-                a, b = -(-(self.top - i) // down), -(-(self.left - j) // across)
-                a, b = max(a, 0), max(b, 0)
-                part = x[
-                    :, :, down * a + i - self.top :: down, across * b + j - self.left :: across
-                ]
-                place = self.planes[:, i, j, :, a:, b:]
-                place[:, :, : part.shape[2], : part.shape[3]] = part.transpose(0, 1)
+        for part, place in self.copies:
+            place.copy_(x[part].transpose(0, 1))
         self._run(self.pixels, self.sums, self.room)
-        return self.result.contiguous()
+        return self.result.clone(memory_format=torch.contiguous_format)  # the buffer is used again
 
     def _run(self, pixels: Tensor, sums: Tensor, room: int) -> None:
         fixed = (pixels.data_ptr(), sums.data_ptr(), self.bias.data_ptr(), self.streams)
@@ -166,6 +161,40 @@ class _Images:
             panels = (end - first) // wide
             _convolve(lanes, 64 * first, 64 * wide, panels, *fixed)
             first += wide * panels
+
+
+def _shared(key: Any, size: int) -> Tensor:
+    """So many floats, zero at first, which layers of this thread with the same key share.
+
+    Buffers of their own would push each other out of the cache: 20 layers of a ResNet-20 have 4 MB.
+    """
+    held = getattr(_buffers, "by_key", None)
+    if held is None:
+        held = _buffers.by_key = WeakValueDictionary()
+    found = held.get((key, size))
+    if found is None:
+        found = held[key, size] = torch.zeros(size)
+    return found
+
+
+_buffers = threading.local()
+
+
+def _copies(
+    planes: Tensor, image: Pair, padding: Pair, stride: Pair
+) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """(which pixels of an image, where they go) for each phase of a stride."""
+    (height, width), (top, left), (down, across) = image, padding, stride
+    for i in range(down):
+        for j in range(across):
+            # Row a of this phase is row down * a + i - top of the image.
+            a, b = max(-(-(top - i) // down), 0), max(-(-(left - j) // across), 0)
+            first, side = down * a + i - top, across * b + j - left
+            rows, columns = len(range(first, height, down)), len(range(side, width, across))
+            if rows and columns:
+                every = slice(None)
+                part = (every, every, slice(first, None, down), slice(side, None, across))
+                yield part, planes[:, i, j, :, a : a + rows, b : b + columns]
 
 
 def _columns(parts: Parts) -> Tensor:

@@ -28,7 +28,8 @@ class NofM(Structure):
     """Keep `n` of each `m` neighbouring inputs, at one kernel position (2:4 suits GPUs, 3:32 CPUs).
 
     Groups run along the input channels, as the hardware reads them, never along flat OIHW memory.
-    Source: Mishra et al. 2021, arXiv 2104.08378.
+    With m = 32, such as 3:32, it is what a CPU's permutes speed up. Source: Mishra et al. 2021,
+    arXiv 2104.08378.
     """
 
     within_row: ClassVar[bool] = True

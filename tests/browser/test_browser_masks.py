@@ -52,6 +52,7 @@ def test_filters_are_drawn_for_convolutions_only(app: App, page: Page) -> None:
         "masks?model=digits-mlp&layer=fc2.weight&mask-compare=true",
         "masks?model=digits-lenet&layer=conv2.weight&structure=2:4",
         "tradeoff",
+        "kernels",
         "runs",
     ],
 )
