@@ -103,6 +103,9 @@ def test_train_and_watch(own_store):
     app = open_page("runs")
     assert not app.exception
     assert "moving masks" in app.dataframe[0].value["what"].iloc[0]
+    run = cache.store().runs()[0].id
+    app = open_page("runs", run=run[:8])
+    assert not app.exception
 
 
 def plan_of(task, **options):
