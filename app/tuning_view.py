@@ -26,7 +26,7 @@ def draw_tuning(frame: Frame, plan: CurvePlan) -> None:
     bare = left.selectbox("Recipe", recipes, format_func=label, key="tuning-recipe")
     percent = middle.number_input("Sparsity (%)", 0.0, 100.0, 90.0, 5.0, key="tuning-sparsity")
     steps = right.number_input("Steps at most", 1, 100_000, 200, 50, key="tuning-steps")
-    rate = far.number_input("Rate", 0.0, 1.0, 0.01, 0.005, "%.4f", key="tuning-rate")
+    rate = far.number_input("Rate", 0.0, 1.0, 0.03, 0.005, "%.4f", key="tuning-rate")
     left, right, _ = st.columns([1, 1, 2], vertical_alignment="bottom")
     every = left.number_input("A look every", 1, 10_000, 10, key="tuning-every")
     patience = right.number_input(
@@ -91,8 +91,13 @@ def _draw(job: TuningJob, recipe: Recipe) -> None:
         f"({metric} on {len(cache.task(job.model).validation):,} validation samples).{ended}"
     )
     table = table_of(job)
-    export.show(chart(table, metric), table, f"fine-tune-{job.model}", key="tuning chart",
-                python=_python(job))  # fmt: skip
+    left, right = st.columns(2)
+    with left:
+        name = f"fine-tune-loss-{job.model}"
+        export.show(loss_chart(table), table, name, key="tuning loss", python=_python(job))
+    with right:
+        name = f"fine-tune-{job.model}"
+        export.show(value_chart(table, metric), table, name, key="tuned", python=_python(job))
     if not job.active and job.tuning is not None and not job.error:
         st.download_button(
             "Download the best (safetensors)", job.best_file, f"{job.model}-tuned.safetensors",
@@ -111,32 +116,44 @@ def table_of(job: TuningJob) -> pd.DataFrame:
     ).astype(float)
 
 
-def chart(table: pd.DataFrame, metric: str) -> AnyChart:
-    """The loss of every step above, the looks below."""
+def loss_chart(table: pd.DataFrame) -> AnyChart:
+    """The loss of every step, and that of the validation split where there was a look."""
     x = alt.X("step:Q", title="step")
-    loss = alt.Y("loss:Q", title="loss (nats)", scale=alt.Scale(zero=False))
+    scale = alt.Scale(zero=False)
     each = (
         alt.Chart(table[table["loss"].notna()])
         .mark_line(color=PALETTE[0], strokeWidth=1, opacity=0.7)
-        .encode(x, loss, tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4~f")])
+        .encode(
+            x,
+            alt.Y("loss:Q", title="loss (nats; solid: batch, dashed: validation)", scale=scale),
+            tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4~f")],
+        )
     )
-    seen = table[table["value"].notna()]
-    tooltip = [
-        "step:Q",
-        alt.Tooltip("validation_loss:Q", format=".4~f"),
-        alt.Tooltip("value:Q", title=f"{metric} (%)", format=".2f"),
-    ]
-    valid = alt.Chart(seen).mark_line(point=True, color=PALETTE[1], strokeDash=[6, 3])
-    valid = valid.encode(x, alt.Y("validation_loss:Q", title="loss (nats)"), tooltip=tooltip)
-    name = alt.Chart(pd.DataFrame({"t": ["solid: each step's batch; dashed: validation"]}))
-    note = name.mark_text(align="right", baseline="top", color="#8a8a8a").encode(
-        x=alt.value(alt.expr("width")), y=alt.value(0), text="t:N"
+    mark = alt.OverlayMarkDef(color=PALETTE[1], shape="square")
+    valid = (
+        alt.Chart(table[table["value"].notna()])
+        .mark_line(point=mark, color=PALETTE[1], strokeDash=[6, 3])
+        .encode(
+            x,
+            alt.Y("validation_loss:Q", scale=scale),
+            tooltip=["step:Q", alt.Tooltip("validation_loss:Q", format=".4~f")],
+        )
     )
-    value = alt.Y("value:Q", title=f"validation {metric} (%)", scale=alt.Scale(zero=False))
-    right = alt.Chart(seen).mark_line(point=alt.OverlayMarkDef(shape="square"), color=PALETTE[2])
-    return alt.vconcat(
-        alt.layer(each, valid, note).properties(height=200, width="container"),
-        right.encode(x, value, tooltip=tooltip).properties(height=150, width="container"),
+    return alt.layer(each, valid).properties(height=300)
+
+
+def value_chart(table: pd.DataFrame, metric: str) -> AnyChart:
+    """The metric of the validation split at each look."""
+    title = f"validation {metric} (%)"
+    return (
+        alt.Chart(table[table["value"].notna()])
+        .mark_line(point=alt.OverlayMarkDef(color=PALETTE[2]), color=PALETTE[2])
+        .encode(
+            alt.X("step:Q", title="step"),
+            alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+            tooltip=["step:Q", alt.Tooltip("value:Q", title=title, format=".2f")],
+        )
+        .properties(height=300)
     )
 
 

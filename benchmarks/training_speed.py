@@ -1,16 +1,17 @@
 """A masked training step here and in the loops that most people would write.
 
 LeNet-300-100 on MNIST, Adam, batch 60, a tenth of the weights left, one thread; thread CPU time,
-side by side in turns, medians. The rivals: the plain loop (DataLoader over a TensorDataset, torch's
-default Adam, weights multiplied by their masks after each step), the same with the masks of
-torch.nn.utils.prune, and the same with samples that are transformed one by one as torchvision's
-data sets do. `python -m benchmarks.training_speed` (needs SPARSITY_DATA).
+side by side in turns, medians. The typical rival is what torch's and torchvision's tutorials show
+put together: a Dataset whose samples are transformed one by one (ToTensor, Normalize) behind a
+DataLoader, the masks of torch.nn.utils.prune, torch's default Adam. From it to the course one
+ingredient changes at a time. `python -m benchmarks.training_speed` (needs SPARSITY_DATA).
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -59,37 +60,59 @@ def ours(task: Task, masks: Masks) -> Steps:
     return run
 
 
-def plain(task: Task, masks: Masks, data: Dataset, with_torch_prune: bool = False) -> Steps:
-    """The loop of a tutorial."""
-    model = fresh_model(task, 0).train()
-    named = dict(model.named_parameters())
-    if with_torch_prune:
-        for name, mask in masks.items():
-            torch_prune.custom_from_mask(model.get_submodule(name[:-7]), "weight", mask)
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+@dataclass(frozen=True)
+class Loop:
+    """A loop of a tutorial, with some of its habits given up."""
 
-    def forever() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from loader
+    transforms: bool = True  # sample by sample, as torchvision does; else floats lie ready
+    loader: bool = True  # a DataLoader; else batches are indexed out of one tensor
+    torch_prune: bool = True  # the re-parametrisation; else weights times masks after each step
+    fused: bool = False  # Adam
 
-    batches = forever()
-    factors = {name: mask.float() for name, mask in masks.items()}
+    def steps(self, task: Task, masks: Masks) -> Steps:
+        """The loop, ready to run."""
+        model = fresh_model(task, 0).train()
+        named = dict(model.named_parameters())
+        if self.torch_prune:
+            for name, mask in masks.items():
+                torch_prune.custom_from_mask(model.get_submodule(name[:-7]), "weight", mask)
+        optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=self.fused or None)
+        batches = self._batches(task.train)
+        factors = {} if self.torch_prune else {name: mask.float() for name, mask in masks.items()}
 
-    def run(count: int) -> None:
-        for _ in range(count):
-            inputs, targets = next(batches)
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-            optimizer.step()
-            if not with_torch_prune:
+        def run(count: int) -> None:
+            for _ in range(count):
+                inputs, targets = next(batches)
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(inputs), targets)
+                loss.backward()
+                optimizer.step()
                 with torch.no_grad():
                     for name, factor in factors.items():
                         named[name].mul_(factor)
-            loss.item()  # shown in every tutorial's progress bar
+                loss.item()  # shown in every tutorial's progress bar
 
-    return run
+        return run
+
+    def _batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        tensors = TensorDataset(split.inputs, split.targets)
+        data: Dataset = Transformed(split) if self.transforms else tensors
+        loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+        while self.loader:
+            yield from loader
+        while True:
+            for indices in torch.randperm(len(split)).split(BATCH):
+                yield split.inputs[indices], split.targets[indices]
+
+
+LOOPS = {
+    "typical: transforms, prune, DataLoader": Loop(),
+    "masks multiplied, no torch prune": Loop(torch_prune=False),
+    "floats ready, no transforms": Loop(transforms=False, torch_prune=False),
+    "indexed, no DataLoader": Loop(transforms=False, torch_prune=False, loader=False),
+    "fused Adam": Loop(transforms=False, torch_prune=False, loader=False, fused=True),
+    "floats ready, with torch prune": Loop(transforms=False),
+}
 
 
 def masks_of(model: nn.Module) -> Masks:
@@ -107,14 +130,8 @@ def main() -> None:
     torch.set_num_threads(1)
     task = load_task("mnist-lenet-300-100")
     masks = masks_of(fresh_model(task, 0))
-    tensors = TensorDataset(task.train.inputs, task.train.targets)
-    runs = {
-        "course under masks": ours(task, masks),
-        "course, dense": ours(task, {}),
-        "plain loop, masks multiplied": plain(task, masks, tensors),
-        "plain loop, torch.nn.utils.prune": plain(task, masks, tensors, with_torch_prune=True),
-        "plain loop, samples transformed": plain(task, masks, Transformed(task.train)),
-    }
+    runs = {"course under masks": ours(task, masks), "course, dense": ours(task, {})}
+    runs |= {name: loop.steps(task, masks) for name, loop in LOOPS.items()}
     for run in runs.values():
         run(20)
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -126,7 +143,7 @@ def main() -> None:
     first = times["course under masks"]
     for name, values in times.items():
         ratio = statistics.median(b / a for a, b in zip(first, values, strict=True))
-        print(f"{name:33} {statistics.median(values):6.2f} ms a step, {ratio:5.2f} x the first")
+        print(f"{name:40} {statistics.median(values):6.2f} ms a step, {ratio:5.2f} x the first")
 
 
 if __name__ == "__main__":

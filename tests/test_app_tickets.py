@@ -12,7 +12,7 @@ from app.ticket_behaviour_charts import class_table, reliability_table
 from app.ticket_charts import against_left, frame_of, history_of, means
 from app.ticket_line import line_table
 from app.ticket_masks import overlap_table
-from app.ticket_source import Experiment
+from app.ticket_source import Experiment, example
 from app.ticket_words import tickets_command, tickets_python
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
@@ -95,11 +95,54 @@ def test_trained_from_the_page_and_read_there(own_store, task):
     assert "16 of 16 points stored" in texts(opened)
 
 
-def test_first_words_before_anything_is_trained(own_store):
-    app = open_page("tickets", model="digits-mlp")
+@pytest.fixture(scope="module")
+def shipped():
+    found = example()
+    assert found is not None
+    return found
+
+
+def test_the_example_is_what_its_command_makes(shipped, monkeypatch):
+    made = {}
+    monkeypatch.setattr(measure, "execute", lambda p, *_: made.update(plan=p) or 0)
+    monkeypatch.setattr("sparsity_core.tickets.estimate.seconds_of", lambda *_: 60.0)
+    _, *arguments = shlex.split(shipped.command)
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert made["plan"] == shipped.plan
+    assert [row.point_id for row in shipped.rows] == [p.id for p in shipped.plan.points()]
+    assert {row.status for row in shipped.rows} == {"ok"}
+
+
+def test_the_masks_of_the_example_are_those_of_its_rows(shipped):
+    for seed in shipped.plan.seeds:
+        lives = shipped.lifetimes(seed, 0)
+        size = sum(lived.numel() for lived in lives.values())
+        for number in range(1, shipped.plan.rounds + 1):
+            row = next(
+                r for r in shipped.rows if (r.arm, r.seed, r.round) == ("ticket", seed, number)
+            )
+            zeros = sum(int((lived < number).sum()) for lived in lives.values())
+            assert row.sparsity == pytest.approx(zeros / size, abs=1e-6)
+
+
+def test_the_first_screen_is_the_example_and_the_form_says_its_plan(own_store, shipped):
+    app = open_page("tickets", device="cpu")
     assert not app.exception
-    assert "The lottery ticket" in texts(app) or "lottery ticket" in texts(app).lower()
-    assert "trainings of 600 steps" in texts(app)
+    assert "A finished example" in texts(app)
+    assert app.button(key="start").label == f"Train {len(shipped.rows)} networks"
+    for view in ("Training curves", "Overlap of seeds", "Connectivity", "Behaviour", "Numbers"):
+        app.session_state["tickets-view"] = view
+        app.run()
+        assert not app.exception
+    for what in ("Classes", "Calibration"):
+        app.session_state["tickets-view"] = "Behaviour"
+        app.session_state["tickets-behaviour"] = what
+        app.run()
+        assert not app.exception
+    app.button(key="start").click().run()
+    for job in cache.queue().jobs():
+        job.cancel()
+    assert cache.queue().get(shipped.plan.digest) is not None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from app.curve_variants import variants, with_training
 from app.curve_words import curve_command, curve_python
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from app.tuning_job import TuningJob, jobs
-from app.tuning_view import chart, table_of
+from app.tuning_view import loss_chart, table_of, value_chart
 from sparsity_core.allocations import ALLOCATIONS, Manual
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
@@ -335,7 +335,8 @@ def test_one_recipe_is_fine_tuned_step_by_step_and_the_best_is_kept(own_store):
     table = table_of(job)
     assert table["loss"].notna().sum() == 20
     assert list(table[table["value"].notna()]["step"]) == [0, 10, 20]
-    assert len(chart(table, "accuracy").to_dict()["vconcat"]) == 2
+    assert len(loss_chart(table).to_dict()["layer"]) == 2
+    assert value_chart(table, "accuracy").to_dict()["mark"]["type"] == "line"
     jobs().clear()
 
 
