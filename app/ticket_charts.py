@@ -22,7 +22,9 @@ HISTORY = {  # what a look saw -> column, title, kind of scale
 
 def frame_of(rows: Sequence[TicketResult]) -> pd.DataFrame:
     """Rows as a table for charts, in per cent; what finds masks on noise is left out."""
-    table = pd.DataFrame([asdict(row) for row in rows if row.arm != "corrupted-finder"])
+    order = list(ARMS)  # so that an arm has one colour in all charts
+    shown = sorted(rows, key=lambda row: order.index(row.arm))
+    table = pd.DataFrame([asdict(row) for row in shown if row.arm != "corrupted-finder"])
     if table.empty:
         return table
     several = table["rewind"].nunique() > 1
@@ -134,8 +136,8 @@ def _band(values: Sequence[float], name: str, scale: alt.Scale) -> list[AnyChart
         ),
         alt.Chart(frame).mark_rule(color=GREY, strokeDash=[2, 3], strokeWidth=1.5).encode(at),
         alt.Chart(frame)
-        .mark_text(align="left", dx=4, dy=-7, color=GREY, fontSize=11)
-        .encode(at, x=alt.value(0), text=text),
+        .mark_text(align="right", dx=-4, dy=-7, color=GREY, fontSize=11)
+        .encode(at, x=alt.value(alt.expr("width")), text=text),
     ]  # fmt: skip
 
 

@@ -91,26 +91,21 @@ def _draw_readings(experiment: Experiment, early: bool) -> None:
         "In round", rounds, index=rounds.index(fullest), key=f"readings {fullest}",
         format_func=lambda n: f"{n}: {left[n]:.1%} of the weights left",
     )  # fmt: skip
-    lines = [("Arm", "What it tests", "Here, in points", "What that means")]
-    for found in readings(experiment.rows, number, early=early):
+    columns = st.columns(2)
+    for place, found in enumerate(readings(experiment.rows, number, early=early)):
         arm = ARMS[found.arm]
         beside = "dense" if found.arm == "ticket" else "ticket"
         error = "" if found.error is None else f" ± {100 * found.error:.2f}"
         seeds = f"{len(found.differences)} seed{'s' if len(found.differences) > 1 else ''}"
         to = f", to step {found.rewind}" if len(experiment.plan.rewinds) > 1 else ""
-        here = f"{100 * found.mean:+.2f}{error} to {beside} ({seeds}): **{found.verdict}**"
-        lines.append((f"**{arm.label}**{to}", arm.asks, here, found.means))
-    st.markdown(_as_table(lines))
+        here = f"{100 * found.mean:+.2f}{error} points to {beside} ({seeds}), **{found.verdict}**"
+        with columns[place % 2].container(border=True):
+            st.markdown(f"**{arm.label}**{to}: {here}  \n{found.means}")
+            st.caption(arm.asks)
     st.caption(
         "Differences are paired by seed, ± one standard error over seeds; `level` = within two of "
         "them, which few seeds make easy: it is no proof of sameness."
     )
-
-
-def _as_table(lines: Sequence[Sequence[str]]) -> str:
-    """Markdown, which wraps long texts as no data table does."""
-    head, *body = (" | ".join(cells) for cells in lines)
-    return "\n".join([f"| {head} |", "|---" * len(lines[0]) + "|", *(f"| {b} |" for b in body)])
 
 
 def _draw_training(experiment: Experiment) -> None:

@@ -6,11 +6,13 @@ What the store has already is not trained again.
 import gzip
 import json
 import shlex
+from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
 from sample_models.card import RESULTS
 from sparsity_core.cli import main
+from sparsity_core.cli.tickets import add_tickets, plan_of
 from sparsity_core.store import Store
 from sparsity_core.task import load_task
 from sparsity_core.tickets.lifetimes import lifetimes_of, packed
@@ -29,9 +31,11 @@ def make() -> dict[str, Any]:
     _, *arguments = shlex.split(COMMAND)
     if main(arguments):
         raise SystemExit("some trainings failed")
-    store = Store()
-    plan = next(p for p in map(store.plan, (run.id for run in store.runs())) if p.kind == "tickets")
-    task = load_task(plan.model)
+    parser = ArgumentParser()
+    add_tickets(parser.add_subparsers())
+    chosen = parser.parse_args(arguments)
+    task = load_task(chosen.model)
+    plan = plan_of(task, chosen)
     lives = {
         seed: packed(
             lifetimes_of(
@@ -45,7 +49,7 @@ def make() -> dict[str, Any]:
     }
     rows = [
         {k: round(v, _DIGITS) if isinstance(v, float) else v for k, v in asdict(row).items()}
-        for row in store.rows(plan)
+        for row in Store().rows(plan)
     ]
     return {"command": COMMAND, "plan": plan.to_dict(), "lifetimes": lives, "rows": rows}
 

@@ -62,13 +62,14 @@ def tickets(chosen: argparse.Namespace) -> int:
 
     check_target(chosen.out)
     task = load_task(chosen.model)
-    plan = _plan(task, chosen)
+    plan = plan_of(task, chosen)
     minutes = seconds_of(task, plan) / 60
     print(f"{size_of(plan)}: about {minutes:.1f} min, one after another", file=sys.stderr)
     return execute(plan, task, chosen)
 
 
-def _plan(task: "Task", chosen: argparse.Namespace) -> "TicketPlan":
+def plan_of(task: "Task", chosen: argparse.Namespace) -> "TicketPlan":
+    """The plan that the options make."""
     from sparsity_core.cli.measure import names, numbers
     from sparsity_core.recipe import Training
     from sparsity_core.tickets.plan import plan_tickets
