@@ -85,10 +85,12 @@ def _draw_readings(experiment: Experiment, early: bool) -> None:
         )
         return
     arms = {n: {row.arm for row in experiment.rows if row.round == n} for n in rounds}
-    fullest = max(rounds, key=lambda n: (len(arms[n]), n))
+    full = [n for n in rounds if len(arms[n]) == max(map(len, arms.values()))]
+    wins = [n for n in full if readings(experiment.rows, n, early=early)[0].verdict != "worse"]
+    shown = (wins or full)[-1]  # the smallest ticket that still wins
     left = {row.round: 1 - row.sparsity for row in experiment.rows if row.sparsity is not None}
     number = st.selectbox(
-        "In round", rounds, index=rounds.index(fullest), key=f"readings {fullest}",
+        "In round", rounds, index=rounds.index(shown), key=f"readings {shown}",
         format_func=lambda n: f"{n}: {left[n]:.1%} of the weights left",
     )  # fmt: skip
     columns = st.columns(2)
