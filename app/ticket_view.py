@@ -86,7 +86,7 @@ def _draw_readings(experiment: Experiment, early: bool) -> None:
         return
     arms = {n: {row.arm for row in experiment.rows if row.round == n} for n in rounds}
     full = [n for n in rounds if len(arms[n]) == max(map(len, arms.values()))]
-    wins = [n for n in full if readings(experiment.rows, n, early=early)[0].verdict != "worse"]
+    wins = [n for n in full if _wins(experiment, n, early)]
     shown = (wins or full)[-1]  # the smallest ticket that still wins
     left = {row.round: 1 - row.sparsity for row in experiment.rows if row.sparsity is not None}
     number = st.selectbox(
@@ -108,6 +108,12 @@ def _draw_readings(experiment: Experiment, early: bool) -> None:
         "Differences are paired by seed, ± one standard error over seeds; `level` = within two of "
         "them, which few seeds make easy: it is no proof of sameness."
     )
+
+
+def _wins(experiment: Experiment, number: int, early: bool) -> bool:
+    """Is the ticket of a round not worse than dense?"""
+    found = readings(experiment.rows, number, early=early)
+    return any(each.arm == "ticket" and each.verdict != "worse" for each in found)
 
 
 def _draw_training(experiment: Experiment) -> None:
