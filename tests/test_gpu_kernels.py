@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +74,7 @@ CASES = {"gpu-unstructured": 50, "gpu-condensed": 40, "gpu-balanced": 45, "gpu-b
 def test_triton_products_equal_dense_in_the_interpreter(kind):
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.triton_cases", kind],
+        cwd=Path(__file__).parent.parent,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
