@@ -96,7 +96,7 @@ def task(name: str) -> Task:
 def _wait_for(name: str, future: "Future[Task]") -> None:
     @st.fragment(run_every=0.5)
     def look_again() -> None:
-        st.info(f"Reading the data of **{name}**: the first time it may take a minute.")
+        st.info(f"Opening **{uploads.label_of(name)}**: the first time it may take a minute.")
         if future.done():
             st.rerun()
 

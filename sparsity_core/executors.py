@@ -3,11 +3,13 @@
 Plans go out and rows come back as plain data, so that a cluster can take the same seam.
 """
 
+import math
 import multiprocessing as mp
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -71,12 +73,18 @@ class InProcess:
 
 
 class WorkerProcesses:
-    """Processes of low priority; they die with this one and are replaced when they die."""
+    """Processes of low priority; they die with this one and are replaced when they die.
 
-    def __init__(self, count: int = 1) -> None:
+    One that has said nothing for `patience` seconds, once it has the model, is ended.
+    """
+
+    def __init__(self, count: int = 1, patience: float = math.inf) -> None:
         if count < 1:
             raise SparsityError(f"workers must be 1 or more, got {count}")
+        if not patience > 0:
+            raise SparsityError(f"the time limit must be more than 0 s, got {patience:g}")
         self.count = count
+        self.patience = patience
         self._workers: list[_Worker] = []
 
     def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
@@ -118,6 +126,15 @@ class WorkerProcesses:
                         yield plan.unmeasured(under_way, "failed", message)
                         if rest:
                             again.append(rest)
+                for worker in [w for w in busy.values() if w.left and w.silent > self.patience]:
+                    under_way, *rest = worker.give_up()
+                    message = (
+                        f"took longer than the time limit of {self.patience:g} s; allow more, or "
+                        "look why the model hangs"
+                    )
+                    yield plan.unmeasured(under_way, "failed", message)
+                    if rest:
+                        again.append(rest)
                 if stopped():
                     return
         finally:
@@ -161,13 +178,20 @@ class _Worker:
         theirs.close()  # so that its end is closed when the process dies
         self.left: list[Any] = []
         self.ready = False  # has it the model, and begun?
+        self.heard = 0.0  # when it last said something
 
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def silent(self) -> float:
+        """Seconds since it said something; 0 while it loads the model, which may take its time."""
+        return time.monotonic() - self.heard if self.ready and self.alive else 0.0
+
     def start(self, plan: dict[str, Any], group: list[Any]) -> None:
         self.left, self.ready = group, False
+        self.heard = time.monotonic()
         try:
             self.connection.send((plan, [point.id for point in group]))
         except OSError:
@@ -185,6 +209,7 @@ class _Worker:
         if isinstance(answer, str):  # the whole plan is refused, with this reason
             raise SparsityError(answer)
         self.ready = True
+        self.heard = time.monotonic()
         if answer is None:
             return None
         if answer["status"] != OPEN:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.executors import WorkerProcesses
 from sparsity_core.metrics import METRICS, metric_of
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import Task, load_task, task_of
@@ -560,3 +561,40 @@ def test_extras_that_are_absent_say_how_to_get_them(reference, message):
     pytest.importorskip("torch")
     with pytest.raises(SparsityError, match=message):
         load_task(reference)
+
+
+# Models that hang
+
+HANGING = """
+import time
+import torch
+from torch import nn
+from sparsity_core.task import task_of
+
+class Hangs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        while not self.fc.weight.any():
+            time.sleep(0.1)
+        return self.fc(x)
+
+def make():
+    torch.manual_seed(0)
+    return task_of(Hangs(), (torch.ones(20, 4), torch.arange(20) % 3))
+"""
+
+
+def test_a_point_that_hangs_is_a_failed_row(tmp_path, monkeypatch):
+    (tmp_path / "hanging_model.py").write_text(HANGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = plan_sweep(load_task("hanging_model:make"), sparsities=[1], engine="reference")
+    workers = WorkerProcesses(1, patience=0.2)  # it hangs for ever, so any patience will do
+    (row,) = workers.run(plan, plan.groups(plan.points()), lambda: False)
+    workers.close()
+    assert row.status == "failed"
+    assert "took longer than the time limit of 0.2 s" in row.message
+    with pytest.raises(SparsityError, match="more than 0 s"):
+        WorkerProcesses(1, patience=0)

@@ -1,6 +1,7 @@
 """`sparsity sweep` and `sparsity curve`: plan, run with a progress bar, print, write."""
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from typing import Any
@@ -107,7 +108,12 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
     """Run what is missing of a plan; all its rows, or None after Ctrl-C, which keeps what is
     stored."""
     store = Store(chosen.store)
-    executor: Executor = WorkerProcesses(chosen.workers) if chosen.workers else InProcess(task)
+    patience = getattr(chosen, "time_limit", None)
+    if patience is not None and not chosen.workers:
+        raise SparsityError("--time-limit ends a worker process; give --workers 1 or more with it")
+    executor: Executor = InProcess(task)
+    if chosen.workers:
+        executor = WorkerProcesses(chosen.workers, math.inf if patience is None else patience)
     if task and isinstance(plan, SweepPlan) and plan.engine != "reference":
         print(_memory_of(plan, task), file=sys.stderr)
     job = submit(plan, store, executor, retry_failed=True)

@@ -30,6 +30,12 @@ def add_own(command: argparse.ArgumentParser) -> None:
         "MODEL is then module:factory that returns an nn.Module, timm:NAME, hf:DIRECTORY or "
         "onnx:FILE. Without targets in the data everything is measured against the dense model.",
     )
+    own.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="a point that takes longer fails; needs --workers",
+    )
     for name, (form, what) in OPTIONS.items():
         own.add_argument(f"--{name}", default="", metavar=form, help=what)
 
