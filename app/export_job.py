@@ -126,7 +126,7 @@ class Jobs:
             stderr=log,
             env=os.environ | {"PYTHONPATH": path},
         )
-        psutil.Process(process.pid).nice(10)  # the app comes first
+        psutil.Process(process.pid).nice(5)  # the app comes first
         return process
 
 

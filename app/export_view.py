@@ -143,7 +143,7 @@ def _caption(card: Mapping[str, Any]) -> str:
         notes.append(
             f"Time: median of forward passes in turns, batch {shrunk['batch']}, "
             f"{shrunk['threads']} thread of {cpu}. Outputs of the shrunk model differ by "
-            f"{shrunk['largest_difference']:.1e} at most."
+            f"{shrunk['largest_difference']:.2g} at most."
         )
     return " ".join(notes)
 
@@ -163,7 +163,7 @@ def _draw_kept(card: Mapping[str, Any]) -> None:
     stays = {f"{name} stays dense": why for name, why in card["skipped"].items()}
     lines = [f"- `{name}`: {why}" for name, why in (kept | stays).items()]
     if lines:
-        with st.expander(f"What stays, and why ({len(lines)} layers)"):
+        with st.expander(f"What stays, and why ({len(lines)})"):
             st.markdown("\n".join(lines))
 
 
