@@ -88,15 +88,16 @@ def _draw_gaps(rows: Sequence[LatencyRow]) -> None:
         "layer": "layer", "weights (%)": "weights left (%)", "bytes (%)": "bytes left (%)",
         "multiply-adds (%)": "multiply-adds left (%)", "time (%)": "time left (%)",
         "kernel": "runs as", "dense_p50": "dense (µs)", "p50": "now (µs)", "speedup": "x",
-        "message": "where the gain went",
     }  # fmt: skip
     st.subheader("Where the gain went")
     st.dataframe(
         table[list(columns)].rename(columns=columns).style.format(precision=1),
         hide_index=True,
         placeholder="",
-        column_config={"where the gain went": st.column_config.TextColumn(width="large")},
     )
+    with st.expander("In words, layer by layer", expanded=len(table) <= 12):
+        lines = zip(table["layer"], table["message"], strict=True)
+        st.markdown("\n".join(f"- `{layer}`: {words}" for layer, words in lines))
 
 
 def _draw_trouble(rows: Sequence[LatencyRow]) -> None:
