@@ -7,7 +7,8 @@ from typing import Any
 from app import cache
 from sparsity_core.dynamic import RULES
 from sparsity_core.dynamic.film import Film, unpacked
-from sparsity_core.dynamic.plan import MovingPlan, OneTraining
+from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.dynamic.point import OneTraining
 from sparsity_core.dynamic.row import MovingResult
 from sparsity_core.dynamic.trial import film_so_far
 from sparsity_core.errors import SparsityError

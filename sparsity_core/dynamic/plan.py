@@ -11,6 +11,7 @@ from sparsity_core.batches import batch_sizes
 from sparsity_core.digest import digest_of, digest_of_tensors
 from sparsity_core.dynamic.budgets import budgets_of
 from sparsity_core.dynamic.fixed import Dense, Static
+from sparsity_core.dynamic.point import MovingPoint, OneTraining
 from sparsity_core.dynamic.rigl import RigL
 from sparsity_core.dynamic.row import MEASURED, MovingResult
 from sparsity_core.dynamic.rule import RULES, UpdateRule
@@ -28,26 +29,6 @@ from sparsity_core.weights import check_sparsity
 DISTRIBUTIONS = ("erk", "er", "uniform", "uniform-plus")  # those that go by shapes alone
 EXECUTIONS = ("simulated", "sparse")
 _LOOKS = 40  # when nothing else is asked for
-
-
-@dataclass(frozen=True)
-class OneTraining:
-    """One network."""
-
-    seed: int
-    rule: UpdateRule
-    sparsity: float | None  # None: the rule learns it
-    matched: UpdateRule | None  # whose final layer counts are the budget
-    id: str
-
-
-@dataclass(frozen=True)
-class MovingPoint:
-    """One look at a network."""
-
-    training: OneTraining
-    step: int
-    id: str
 
 
 @dataclass(frozen=True)

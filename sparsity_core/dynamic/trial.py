@@ -26,7 +26,8 @@ from sparsity_core.train import evaluate
 from sparsity_core.weights import Masks, prunable
 
 if TYPE_CHECKING:
-    from sparsity_core.dynamic.plan import MovingPlan, MovingPoint, OneTraining
+    from sparsity_core.dynamic.plan import MovingPlan
+    from sparsity_core.dynamic.point import MovingPoint, OneTraining
 
 AnyCourse = MovingCourse | SparseCourse
 
