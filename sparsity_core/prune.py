@@ -130,7 +130,11 @@ def masks_from_units(
     layer: Prunable, units: Tensor, structure: Structure, sparsity: float
 ) -> Masks:
     """The layer's mask, and those of the biases whose outputs go."""
-    chosen = structure.choose(units, sparsity)
+    return masks_from_choice(layer, structure.choose(units, sparsity), structure)
+
+
+def masks_from_choice(layer: Prunable, chosen: Tensor, structure: Structure) -> Masks:
+    """The layer's mask where these units stay, and those of the biases whose outputs go."""
     mask = structure.of(layer).expand(chosen, layer.shape)
     biases = layer.biases if structure.removes_outputs else ()
     return {layer.name: mask} | {bias: mask.flatten(1).any(1) for bias in biases}

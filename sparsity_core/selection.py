@@ -1,9 +1,13 @@
 """Which of many go: exact counts, by index and never by a threshold."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_CHUNK = 2**20  # units looked up at a time
 
 
 def count_pruned(units: int, sparsity: float) -> int:
@@ -39,3 +43,27 @@ def keep_best(units: Tensor, pruned: int) -> Tensor:
     if torch.equal(ties.sum(-1, keepdim=True), room):
         return above | ties
     return above | (ties & (ties.cumsum(-1) <= room))
+
+
+def rank_codes(units: Tensor, pruned: Sequence[int]) -> Tensor:
+    """At how many levels each unit stays, (n,) of one byte, from one partition of the units (n,).
+
+    `pruned`: how many of the lowest go at each level, ascending, at most 255 levels. Where
+    `code > k` is the mask of level k, the same as `keep_best` chooses; NaN is in no order.
+    """
+    units = units.detach().cpu()
+    count = len(units)
+    places = [p for p in pruned if 0 < p < count]
+    kept_at_all = sum(p <= 0 for p in pruned)
+    codes = torch.full((count,), kept_at_all, dtype=torch.uint8)
+    if not places:
+        return codes
+    lowest_kept = torch.from_numpy(np.partition(units.numpy(), places)[places])
+    for some, of_some in zip(units.split(_CHUNK), codes.split(_CHUNK), strict=True):
+        of_some += torch.bucketize(some, lowest_kept, out_int32=True, right=True).to(torch.uint8)
+    held = np.bincount(codes.numpy(), minlength=256)
+    for k, (place, lowest) in enumerate(zip(places, lowest_kept.tolist(), strict=True)):
+        if excess := int(held[kept_at_all + k + 1 :].sum()) - (count - place):
+            ties = (units == lowest).nonzero()[:, 0]
+            codes[ties[len(ties) - excess :]] -= 1  # among equals the first stay
+    return codes

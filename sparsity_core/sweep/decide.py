@@ -188,9 +188,10 @@ class _Trials:
         """The masks of all points that share the point's scoring; equal ones are one object."""
         alike = [other for other in self.points if _scoring(other) == _scoring(point)]
         levels = Levels(self.bench, alike)
+        distinct = list(levels.distinct)
         for other in alike:
             if not levels.refusal(other.sparsity):
-                self.masks[other.id] = levels.distinct[levels.place(other.sparsity)]
+                self.masks[other.id] = distinct[levels.place(other.sparsity)]
 
     def _last_row(self, point: SweepPoint) -> Result:
         """The row of a settled point; its masks go."""

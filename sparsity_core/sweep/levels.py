@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparsity_core.comparison import compare, removed_weights
-from sparsity_core.prune import checked_scores, masks_from_units, refusals, unit_scores
+from sparsity_core.prune import (
+    checked_scores,
+    masks_from_choice,
+    masks_from_units,
+    refusals,
+    unit_scores,
+)
+from sparsity_core.selection import count_pruned, rank_codes
+from sparsity_core.structures import Structure
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.train import Evaluation
-from sparsity_core.weights import Masks, sparsity_of
+from sparsity_core.weights import Masks, Prunable, sparsity_of
 from sparsity_core.workbench import Workbench
 
 
@@ -27,18 +37,26 @@ class Levels:
         self.weight = probe.weights[first.layer]
         self.refused = refusals(probe, first.scorer, first.structure).get(first.layer)
         self.structure = first.structure
-        self.distinct: list[Masks] = []  # in ascending sparsity
+        self.distinct: Sequence[Masks] = []  # in ascending sparsity
         self._places: dict[float, int] = {}
         measured = sorted({p.sparsity for p in points if not self.refusal(p.sparsity)})
         if not measured:
             return
         scores = checked_scores(probe, first.scorer, [first.layer])[first.layer]
         units = unit_scores(probe, first.layer, scores, first.scorer, first.structure)
+        if type(first.structure).choose is Structure.choose and len(measured) < 256:
+            counts = [count_pruned(units.numel(), s) for s in measured]
+            different = sorted(set(counts))
+            self.distinct = _Ranked(self.layer, units, first.structure, different)
+            self._places = {s: different.index(c) for s, c in zip(measured, counts, strict=True)}
+            return
+        found: list[Masks] = []
         for sparsity in measured:
             masks = masks_from_units(self.layer, units, first.structure, sparsity)
-            if not self.distinct or not _equal(masks, self.distinct[-1]):
-                self.distinct.append(masks)
-            self._places[sparsity] = len(self.distinct) - 1
+            if not found or not _equal(masks, found[-1]):
+                found.append(masks)
+            self._places[sparsity] = len(found) - 1
+        self.distinct = found
 
     def refusal(self, sparsity: float) -> str | None:
         """Why the layer cannot have this sparsity, or None when it can."""
@@ -64,6 +82,25 @@ class Levels:
             removed=removed_weights(self.weight, mask),
             **asdict(compare(self.bench.dense, pruned)),
         )
+
+
+class _Ranked(Sequence[Masks]):
+    """Masks at ascending counts of pruned units: a byte a unit for all, each made when asked."""
+
+    def __init__(
+        self, layer: Prunable, units: Tensor, structure: Structure, pruned: Sequence[int]
+    ) -> None:
+        self.layer, self.structure, self.pruned = layer, structure, pruned
+        self.codes = rank_codes(units.reshape(-1), pruned).reshape(units.shape)
+
+    def __len__(self) -> int:
+        return len(self.pruned)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        return masks_from_choice(self.layer, self.codes > place, self.structure)
 
 
 def _equal(masks: Masks, others: Masks) -> bool:
