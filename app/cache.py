@@ -3,6 +3,7 @@
 Nothing here takes a model or an array as an argument: Streamlit would hash it, from a sample.
 """
 
+import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,15 +18,18 @@ from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.jobs import JobQueue
+from sparsity_core.plans import Plan
 from sparsity_core.probe import Probe
 from sparsity_core.setting import setting_of
 from sparsity_core.store import Store
 from sparsity_core.sweep import engine
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.ways import BITWISE
+from sparsity_core.sweep.work import work_of
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from sparsity_core.weights import Prunable, prunable, unprunable
 
+_WORKERS = 4
 _TIMED = 64  # samples of a first guess at the time that a point takes
 _PATIENCE = 0.8  # seconds that a script waits for a task before it shows a waiting screen
 
@@ -39,7 +43,26 @@ def store() -> Store:
 @st.cache_resource(show_spinner=False)
 def queue() -> JobQueue:
     """The jobs of this server; they outlive pages, tabs and reloads."""
-    return JobQueue(store(), WorkerProcesses(1))
+    return JobQueue(store(), WorkerProcesses(workers()))
+
+
+def workers() -> int:
+    """How many processes measure, each with its share of the cores; $SPARSITY_WORKERS, or all.
+
+    Not more than 4 unless asked for: each holds a model and its data.
+    """
+    asked = os.environ.get("SPARSITY_WORKERS", "")
+    if asked and not asked.isdigit():
+        raise SparsityError(f"SPARSITY_WORKERS: {asked!r} is no number of processes; write 2")
+    return max(1, int(asked)) if asked else min(_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def work(plan: Plan) -> dict[str, float] | None:
+    """How much each point of a sweep is, by id; None for other plans."""
+    if not isinstance(plan, SweepPlan):
+        return None
+    known = facts(plan.model)
+    return work_of(plan, known.cost, known.layers)
 
 
 @st.cache_resource(show_spinner=False)

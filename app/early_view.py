@@ -98,7 +98,7 @@ def _under_way(plan: SweepPlan) -> bool:
 
 def _submit(plan: SweepPlan) -> None:
     try:
-        cache.queue().submit(plan, retry_failed=True)
+        cache.queue().submit(plan, retry_failed=True, work=cache.work(plan))
     except SparsityError as error:
         st.error(str(error))
         return

@@ -71,7 +71,7 @@ def start_button(
     if st.button(label, type="primary", disabled=not new, key=key, icon=":material/play_arrow:"):
         try:
             for each in plans:
-                cache.queue().submit(each, retry_failed=True)
+                cache.queue().submit(each, retry_failed=True, work=cache.work(each))
         except SparsityError as error:
             st.error(str(error))
             return
@@ -80,7 +80,7 @@ def start_button(
 
 def _show(view: JobView) -> None:
     share = view.done / view.total if view.total else 1.0
-    text = f"{view.state}: {view.done} of {view.total} points"
+    text = f"{view.state}: {view.done} of {view.total} points{_seen(view.id)}"
     if view.failed:
         text += f", {view.failed} failed"
     if view.eta is not None:
@@ -95,6 +95,13 @@ def _show(view: JobView) -> None:
     elif view.state in ("failed", "cancelled"):
         show = st.error if view.state == "failed" else st.warning
         show(f"{text}. {view.message} Start again to run only what is missing.".replace("  ", " "))
+
+
+def _seen(job_id: str) -> str:
+    """How far the points of early answers are that are not settled."""
+    job = cache.queue().get(job_id)
+    seen = [row.samples or 0 for row in job.under_way] if job else []
+    return f" settled, others have seen {min(seen):,} to {max(seen):,} samples" if seen else ""
 
 
 def duration(seconds: float) -> str:

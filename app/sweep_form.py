@@ -1,6 +1,6 @@
 """Which layers to prune, how and how far: from choices on screen to a sweep's plan."""
 
-from statistics import median
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -140,20 +140,25 @@ def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
     """How many points are new, and the words of the start button: new, stored, about how long."""
     points = plan.points()
     stored = store.statuses([point.id for point in points])
-    new = sum(stored.get(point.id, "failed") == "failed" for point in points)
+    missing = [point.id for point in points if stored.get(point.id, "failed") == "failed"]
+    new = len(missing)
     if not new:
         return 0, f"All {len(points)} points are stored"
-    about = duration(_START + new * _seconds_a_point(plan, store))
+    about = duration(_START + _seconds(plan, missing, store) / cache.workers())
     about = f"at most {about}" if plan.question else f"about {about}"
     return new, f"Run {new} new points ({len(points) - new} stored, {about})"
 
 
-def _seconds_a_point(plan: SweepPlan, store: Store) -> float:
-    """As the stored points took; without any, what the samples should take."""
-    known = [row.seconds for row in store.rows(plan) if row.value is not None]
+def _seconds(plan: SweepPlan, missing: Sequence[str], store: Store) -> float:
+    """Of one worker: as the stored points took; without any, what their work should take."""
+    work = cache.work(plan) or {}
+    known = {row.point_id: row.seconds for row in store.rows(plan) if row.value is not None}
     if known:
-        return median(known)
-    return plan.setting.samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+        pace = sum(known.values()) / max(1.0, sum(work[i] for i in known))
+    else:
+        a_sample = cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+        pace = plan.setting.samples * a_sample / max(1, cache.facts(plan.model).cost.macs)
+    return pace * sum(work[i] for i in missing)
 
 
 def _refusal(plan: SweepPlan, name: str, structure: Structure) -> str:

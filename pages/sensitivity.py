@@ -21,6 +21,7 @@ try:
     plan = choose_sweep(chosen)
     store = cache.store()
     dry_look(plan)
+    cache.queue().prepare(plan)
     live.start_button(plan, *start_label(plan, store))
 
     def results() -> None:

@@ -42,6 +42,9 @@ class Executor(Protocol):
         Those with status `open` tell of a point that is under way: its row is still to come.
         """
 
+    def prepare(self, plan: Plan) -> None:
+        """Begin to load what a plan needs; called by whoever calls `run`, before it."""
+
     def close(self) -> None:
         """Let go of whatever it holds."""
 
@@ -67,6 +70,9 @@ class InProcess:
                 yield row
                 if stopped():
                     return
+
+    def prepare(self, plan: Plan) -> None:
+        """Nothing: loading would hold up the caller."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -141,6 +147,12 @@ class WorkerProcesses:
             if any(worker.left for worker in self._workers):
                 self.close()
 
+    def prepare(self, plan: Plan) -> None:
+        """Start the processes that are not there and let all load the task; returns at once."""
+        data = plan.to_dict()
+        for i in range(self.count):
+            self._living(i).prepare(data)
+
     def _left_of(self, i: int) -> list[Any]:
         return self._workers[i].left if i < len(self._workers) else []
 
@@ -179,6 +191,7 @@ class _Worker:
         self.left: list[Any] = []
         self.ready = False  # has it the model, and begun?
         self.heard = 0.0  # when it last said something
+        self.unread = 0  # answers to `prepare`, which say nothing
 
     @property
     def alive(self) -> bool:
@@ -197,6 +210,11 @@ class _Worker:
         except OSError:
             return  # it died while idle: receiving says so
 
+    def prepare(self, plan: dict[str, Any]) -> None:
+        with suppress(OSError):  # it died while idle: whoever starts it finds out
+            self.connection.send((plan, []))
+            self.unread += 1
+
     def receive(self) -> dict[str, Any] | None:
         """A row, or None for its being ready; EOFError when the process has died."""
         try:
@@ -206,6 +224,9 @@ class _Worker:
             answer = self.connection.recv()
         except OSError as error:
             raise EOFError from error
+        if self.unread:
+            self.unread -= 1
+            return None
         if isinstance(answer, str):  # the whole plan is refused, with this reason
             raise SparsityError(answer)
         self.ready = True

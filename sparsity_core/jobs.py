@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +38,21 @@ class JobView:
 class Job:
     """A plan on its way: only this process writes its rows, from one thread."""
 
-    def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        retry_failed: bool = False,
+        work: Mapping[str, float] | None = None,
+    ) -> None:
+        """`work`: how much each point is, by id, in any unit; without it all are the same."""
         self.plan = plan
         self.store = store
         self._state = "queued"
         self._message = ""
         self._under_way: dict[str, Any] = {}
-        self._times: deque[float] = deque(maxlen=_RECENT)
+        self._work = work or {}
+        self._paces: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and work left then
         self._cancelled = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -53,6 +61,7 @@ class Job:
         self._retry_failed = retry_failed
         self._done = self._failed = 0
         self.missing = self._not_stored(points)
+        self._left = sum(map(self._work_of, (point.id for point in self.missing)))
         store.save_run(plan)
 
     @property
@@ -64,11 +73,6 @@ class Job:
     def view(self) -> JobView:
         """Where it stands; cheap, from any thread."""
         with self._lock:
-            eta = None
-            if len(self._times) > 1:
-                pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
-                waited = time.monotonic() - self._times[-1]
-                eta = max(0.0, pace * (self.total - self._done) - waited)
             return JobView(
                 id=self.id,
                 title=self.plan.title,
@@ -76,7 +80,7 @@ class Job:
                 total=self.total,
                 done=self._done,
                 failed=self._failed,
-                eta=eta if self._state == "running" else None,
+                eta=self._eta() if self._state == "running" else None,
                 message=self._message,
             )
 
@@ -92,7 +96,6 @@ class Job:
             return
         try:
             self.store.set_state(self.id, "running")
-            self._times.append(time.monotonic())
             for row in executor.run(
                 self.plan, self._groups(executor.count), self._cancelled.is_set
             ):
@@ -105,7 +108,8 @@ class Job:
                     self._under_way.pop(row.point_id, None)
                     self._done += 1
                     self._failed += row.status == "failed"
-                    self._times.append(time.monotonic())
+                    self._left -= self._work_of(row.point_id)
+                    self._paces.append((time.monotonic(), self._left))
             self._end("cancelled" if self._cancelled.is_set() else "done")
         except SparsityError as error:
             self._end("failed", str(error))
@@ -122,10 +126,28 @@ class Job:
         """Wait until it has ended; False when the time was too short."""
         return self._ended.wait(timeout)
 
+    def _work_of(self, point_id: str) -> float:
+        return self._work.get(point_id, 1.0)
+
+    def _eta(self) -> float | None:
+        """Seconds left at the pace of the last rows; the first one also took the start."""
+        if getattr(self.plan, "question", None) or len(self._paces) < 2:
+            return None  # a question is settled when it is
+        (begun, at_first), (last, left) = self._paces[0], self._paces[-1]
+        if at_first <= left:
+            return None
+        waited = time.monotonic() - last
+        return max(0.0, (last - begun) / (at_first - left) * left - waited)
+
     def _groups(self, workers: int) -> Iterator[list[Any]]:
         """What is missing, each group looked up when its turn comes: jobs may share points."""
         for group in groups_for(self.plan, self.missing, workers) if self.missing else []:
-            if missing := self._not_stored(group):
+            known = {point.id for point in group}
+            missing = self._not_stored(group)
+            known -= {point.id for point in missing}
+            with self._lock:  # another job has measured them meanwhile
+                self._left -= sum(map(self._work_of, known))
+            if missing:
                 yield missing
 
     def _not_stored(self, points: Sequence[Any]) -> list[Any]:
@@ -164,12 +186,24 @@ class JobQueue:
         self.executor = executor
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
+        self._expected: Plan | None = None  # to be prepared for
+        self._prepared: Any = None
         self._change = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="sparsity-jobs")
         self._thread.start()
 
-    def submit(self, plan: Plan, retry_failed: bool = False) -> Job:
+    def prepare(self, plan: Plan) -> None:
+        """Let idle workers load what a plan needs, before anybody submits it; costs a moment."""
+        with self._change:
+            if (plan.kind, plan.to_dict().get("setting")) != self._prepared:
+                self._prepared = plan.kind, plan.to_dict().get("setting")
+                self._expected = plan
+                self._change.notify()
+
+    def submit(
+        self, plan: Plan, retry_failed: bool = False, work: Mapping[str, float] | None = None
+    ) -> Job:
         """A job for the plan; an equal plan that is queued or running is the same job."""
         with self._change:
             if self._closed:
@@ -177,7 +211,7 @@ class JobQueue:
             known = self._jobs.get(plan.digest)
             if known and known.view.active:
                 return known
-            job = Job(plan, self.store, retry_failed)
+            job = Job(plan, self.store, retry_failed, work)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._change.notify()
@@ -208,15 +242,25 @@ class JobQueue:
     def _work(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
+                self._change.wait_for(lambda: self._waiting or self._expected or self._closed)
+                if self._closed and not self._waiting:
                     return
-                job = self._waiting.popleft()
-            job.run(self.executor)
+                job = self._waiting.popleft() if self._waiting else None
+                expected, self._expected = self._expected, None
+            if job:
+                job.run(self.executor)
+            elif expected:
+                self.executor.prepare(expected)
 
 
-def submit(plan: Plan, store: Store, executor: Executor, retry_failed: bool = False) -> Job:
-    """Start a job in a thread of its own and return at once."""
-    job = Job(plan, store, retry_failed)
+def submit(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    retry_failed: bool = False,
+    work: Mapping[str, float] | None = None,
+) -> Job:
+    """Start a job in a thread of its own and return at once; `work` as for `Job`."""
+    job = Job(plan, store, retry_failed, work)
     threading.Thread(target=job.run, args=(executor,), daemon=True).start()
     return job

@@ -141,6 +141,12 @@ def watch(plan: Plan, task: Task, points: Sequence[Any]) -> Iterator[Any]:
     return plan.run(task, points)
 
 
+def prepare(plan: Plan, task: Task) -> None:
+    """Compute what all points of a plan need, so that the first one comes sooner."""
+    if isinstance(plan, SweepPlan):
+        plan.prepare(task)
+
+
 def row_from_dict(kind: str, data: Mapping[str, Any]) -> AnyRow:
     """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
     if kind not in ROWS:

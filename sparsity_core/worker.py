@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import plan_from_dict, watch
+from sparsity_core.plans import plan_from_dict, prepare, watch
 from sparsity_core.task import load_task
 
 _GONE = (BrokenPipeError, ConnectionResetError)  # what sending says when nobody listens
@@ -38,8 +38,9 @@ def main() -> None:
 def serve(connection: Connection) -> None:
     """Answer each (plan, point ids) with None when ready, then its rows; or with a refusal.
 
-    A task is loaded once for a setting, and points are named once for a plan. Raises EOFError or
-    an error of the connection when the other side is gone.
+    Without point ids it is a preparation, whose one answer says nothing. A task is loaded once for
+    a model, and points are named once for a plan. Raises EOFError or an error of the connection
+    when the other side is gone.
     """
     known: Any = None  # what plan, task and points belong to; None until they are found sound
     setting: Any = None
@@ -54,11 +55,12 @@ def serve(connection: Connection) -> None:
                 plan = plan_from_dict(data)
                 if data["setting"] != setting:
                     setting = None
-                    task = load_task(plan.model) if plan.model else None
-                    plan.check(task)
+                    task = _task_for(plan, task)
                     setting = data["setting"]
                 points = {point.id: point for point in plan.points()}
                 known = data
+            if not ids:
+                prepare(plan, task)
             connection.send(None)
             for row in watch(plan, task, [points[i] for i in ids]):
                 connection.send(asdict(row))
@@ -72,6 +74,17 @@ def serve(connection: Connection) -> None:
                 f"unexpected {error!r} in a worker process; the terminal shows where: "
                 "resume to try again, please report it"
             )
+
+
+def _task_for(plan: Any, loaded: Any) -> Any:
+    """The task of a plan, None for one without a model; what is loaded already, if it is that."""
+    if loaded is not None and loaded.name == plan.model:
+        with suppress(SparsityError):
+            plan.check(loaded)
+            return loaded
+    task = load_task(plan.model) if plan.model else None
+    plan.check(task)
+    return task
 
 
 def _die_with_the_parent(parent: int) -> None:

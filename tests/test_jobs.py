@@ -17,13 +17,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sparsity_core import executors
+from sparsity_core import executors, jobs
+from sparsity_core.cost import cost
 from sparsity_core.executors import InProcess, WorkerProcesses
 from sparsity_core.jobs import Job, JobQueue, submit
 from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
+from sparsity_core.sweep.work import work_of
 from sparsity_core.task import load_task
+from sparsity_core.weights import prunable
 from sparsity_core.worker import serve
 
 MODEL = "tests.count_executions:task"
@@ -211,15 +214,47 @@ def test_what_is_complete_needs_no_model(tmp_path, log, monkeypatch):
     assert job.view.state == "done"
 
 
-def test_time_left_is_unknown_then_close(tmp_path, log, monkeypatch):
-    monkeypatch.setenv("SECONDS_A_POINT", "0.2")
-    plan = plan_of()
-    job = submit(plan, Store(tmp_path), InProcess())
-    assert job.view.eta is None or job.view.done > 0
-    wait_until(lambda: job.view.done == 6)
-    assert job.view.eta == pytest.approx(6 * 0.2, rel=0.5)
-    assert job.wait(30)
+def test_time_left_goes_by_work_not_by_points(tmp_path, log, monkeypatch):
+    task = load_task(MODEL)
+    plan = plan_sweep(task, sparsities=LEVELS)
+    work = work_of(plan, cost(task.model, task.train.take(1).inputs), prunable(task.model))
+    assert {work[p.id] for p in plan.points() if p.layer == "fc1.weight"} == {6 * 8 + 8 * 3}
+    assert {work[p.id] for p in plan.points() if p.layer == "fc2.weight"} == {8 * 3}
+    clock, seen = [0.0], []
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+
+    class Clocked(InProcess):
+        def run(self, plan, groups, stopped):
+            left = sum(work.values())
+            for row in super().run(plan, groups, stopped):
+                clock[0] += 2 * work[row.point_id]
+                left -= work[row.point_id]
+                yield row
+                seen.append((job.view.eta, 2 * left))
+
+    job = Job(plan, Store(tmp_path), work=work)
     assert job.view.eta is None
+    job.run(Clocked(task))
+    assert [eta for eta, _ in seen[1:]] == pytest.approx([truth for _, truth in seen[1:]])
+    assert job.view.eta is None
+
+
+def test_skipped_points_are_no_work():
+    task = load_task(MODEL)
+    plan = plan_sweep(task, structures=["2:4"], sparsities=[0.5, 0.9])
+    work = work_of(plan, cost(task.model, task.train.take(1).inputs), prunable(task.model))
+    fits = {(p.layer, p.sparsity) for p in plan.points() if work[p.id]}
+    assert fits == {("fc2.weight", 0.5)}  # fc1 has 6 inputs, and 2:4 has one sparsity
+
+
+def test_a_prepared_worker_measures_whatever_comes_next(tmp_path, log, monkeypatch):
+    workers, plan, store = WorkerProcesses(), plan_of([0.5]), Store(tmp_path)
+    setting = dataclasses.replace(plan.setting, model="tests.nowhere:task")
+    workers.prepare(dataclasses.replace(plan, setting=setting))
+    workers.prepare(plan)
+    assert submit(plan, store, workers).wait(60)
+    workers.close()
+    assert [row.status for row in store.rows(plan)] == ["ok"]
 
 
 SERVER = """

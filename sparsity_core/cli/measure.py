@@ -14,6 +14,7 @@ from sparsity_core.cli.files import check_target, write_rows
 from sparsity_core.cli.own import reference, tell
 from sparsity_core.cli.table import print_rows
 from sparsity_core.controls import with_controls
+from sparsity_core.cost import cost
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor, InProcess, WorkerProcesses
@@ -31,7 +32,9 @@ from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.work import work_of
 from sparsity_core.task import Task, load_task
+from sparsity_core.weights import prunable
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -116,14 +119,20 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
         executor = WorkerProcesses(chosen.workers, math.inf if patience is None else patience)
     if task and isinstance(plan, SweepPlan) and plan.engine != "reference":
         print(_memory_of(plan, task), file=sys.stderr)
-    job = submit(plan, store, executor, retry_failed=True)
+    work = None
+    if task and isinstance(plan, SweepPlan):
+        sample = task.train.take(1).inputs
+        work = work_of(plan, cost(task.model, sample), prunable(task.model))
+    job = submit(plan, store, executor, retry_failed=True, work=work)
     if job.view.done:
         print(f"{job.view.done} of {job.total} points are stored already", file=sys.stderr)
     try:
         with _progress() as progress:
-            bar = progress.add_task("points", total=job.total, completed=job.view.done)
+            bar = progress.add_task("points", total=job.total, completed=job.view.done, left="")
             while not job.wait(0.1):
-                progress.update(bar, completed=job.view.done)
+                view = job.view
+                left = "" if view.eta is None else f"about {view.eta:,.0f} s left"
+                progress.update(bar, completed=view.done, left=left)
             progress.update(bar, completed=job.view.done)
     except KeyboardInterrupt:
         job.cancel()
@@ -206,6 +215,7 @@ def _progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )

@@ -12,7 +12,7 @@ from sparsity_core.scorers import SCORERS, Random, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
 from sparsity_core.sweep import decide, reference
-from sparsity_core.sweep.engine import measure_bitwise, measure_exact, measure_verified
+from sparsity_core.sweep.engine import held_bytes, measure_bitwise, measure_exact, measure_verified
 from sparsity_core.sweep.lowered import check_fast_bf16
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
@@ -21,7 +21,7 @@ from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
-from sparsity_core.workbench import Workbench
+from sparsity_core.workbench import Workbench, workbench
 
 T = TypeVar("T")
 # Task, setting, points, and bytes of memory for dense values between layers.
@@ -102,6 +102,13 @@ class SweepPlan(Planned):
             hands = [layers[i::workers] for i in range(min(workers, len(layers)))]
             dealt += [[point for own in hand for point in own] for hand in hands]
         return dealt
+
+    def prepare(self, task: Task) -> None:
+        """Compute what all points need: the dense model's numbers, its program."""
+        if self.engine == "reference":
+            _ = workbench(task, self.setting).dense
+        else:
+            held_bytes(task, self.setting, self.engine, self.memory)
 
     def watch(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
         """As `run`; early answers also tell how far each point is."""
