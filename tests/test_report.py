@@ -9,6 +9,7 @@ import pytest
 
 from sparsity_core.cli import main
 from sparsity_core.curve import plan_curve
+from sparsity_core.plans import PLANS, row_from_dict
 from sparsity_core.recipe import Recipe
 from sparsity_core.report.notebook import notebook
 from sparsity_core.report.page import page
@@ -78,6 +79,15 @@ def test_rows_without_numbers_have_a_reason_and_no_chart(store):
     assert "<svg" not in text
     assert "<b>failed</b> (8): it rained" in text
     assert "No point is stored" in page(run, plan, [])
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_every_kind_of_run_has_a_page_and_a_notebook(store, kind):
+    run, plan, _ = parts(store, "sweep")
+    known = {"point_id": "0123456789abcdef", "status": "ok", "message": ""}
+    row = row_from_dict(kind, known | {"device": "cpu", "versions": "torch"})
+    assert "0123456789abcdef" in page(replace(run, kind=kind), plan, [row])
+    nbformat.validate(nbformat.reads(notebook(replace(run, kind=kind), plan, [row]), as_version=4))
 
 
 @pytest.mark.parametrize("kind", ["sweep", "curve"])

@@ -59,7 +59,7 @@ table""",
 stored = {pformat(stored, width=96)}
 if "value" in table:
     known = table["point_id"].map(stored).astype(float)
-    compared = table[["point_id", "sparsity", "value"]].assign(
+    compared = table[["point_id", "value"]].assign(
         stored=known, difference=table["value"].astype(float) - known
     )
     print(compared["difference"].abs().max(), "is the largest difference")""",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sparsity_core.machine import versions
 from sparsity_core.plans import Plan
-from sparsity_core.report.pictures import pictures
+from sparsity_core.report.pictures import CHARTED, pictures
 from sparsity_core.store import RunInfo
 
 _MAIN = (
@@ -40,7 +40,7 @@ def page(run: RunInfo, plan: Plan, rows: Sequence[Any]) -> str:
     ]
     parts = [
         *charts,
-        Part("Numbers", _numbers(rows)),
+        Part("Numbers", _numbers(run.kind, rows)),
         Part("What to know of single points", _messages(rows)),
         Part("Settings", _settings(plan)),
         Part("Measured on", _machines(rows)),
@@ -62,9 +62,10 @@ def page(run: RunInfo, plan: Plan, rows: Sequence[Any]) -> str:
     )
 
 
-def _numbers(rows: Sequence[Any]) -> str:
+def _numbers(kind: str, rows: Sequence[Any]) -> str:
     table = _frame(rows)
-    return _table(table[[name for name in _MAIN if name in table]], _metric(rows))
+    main = [name for name in _MAIN if name in table] if kind in CHARTED else list(table)
+    return _table(table[main], _metric(rows))
 
 
 def _all_rows(rows: Sequence[Any]) -> str:
@@ -73,7 +74,7 @@ def _all_rows(rows: Sequence[Any]) -> str:
 
 
 def _metric(rows: Sequence[Any]) -> str:
-    return next((row.metric for row in rows if hasattr(row, "metric")), "value")
+    return next((row.metric for row in rows if getattr(row, "metric", "")), "value")
 
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:

@@ -13,7 +13,8 @@ _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
 _DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [10, 4], [4, 1]]
 _WIDTH, _HEIGHT = 640, 320
-_SERIES = {
+# Kinds of runs with charts: what each chart has one of, and what tells its lines apart.
+CHARTED = {
     "sweep": (["scorer", "structure"], "layer"),
     "curve": (
         [],
@@ -24,13 +25,13 @@ _SERIES = {
 
 def pictures(kind: str, rows: Sequence[Any]) -> list[tuple[str, str]]:
     """(heading, SVG) of a run's charts; none for kinds of runs that have only tables here."""
-    if kind not in _SERIES or not rows:
+    if kind not in CHARTED or not rows:
         return []
     table = pd.DataFrame([asdict(row) for row in rows])
     table = table[table["value"].notna()]
     if table.empty:
         return []
-    facets, series = _SERIES[kind]
+    facets, series = CHARTED[kind]
     table = table.assign(series=_names(table, [series] if isinstance(series, str) else series))
     parts = table.groupby(facets, sort=False) if facets else [((), table)]
     return [(", ".join(map(str, key)), _svg(_chart(part))) for key, part in parts]
