@@ -23,19 +23,20 @@ OPTIONS = {
 _PATHS = ("weights", "data")
 
 
-def add_own(command: argparse.ArgumentParser) -> None:
-    """Add the options to a subcommand that takes a MODEL."""
+def add_own(command: argparse.ArgumentParser, timed: bool = True) -> None:
+    """Add the options to a subcommand that takes a MODEL; `timed` where it runs points."""
     own = command.add_argument_group(
         "a model of your own",
         "MODEL is then module:factory that returns an nn.Module, timm:NAME, hf:DIRECTORY or "
         "onnx:FILE. Without targets in the data everything is measured against the dense model.",
     )
-    own.add_argument(
-        "--time-limit",
-        type=float,
-        metavar="SECONDS",
-        help="a point that takes longer fails; needs --workers",
-    )
+    if timed:
+        own.add_argument(
+            "--time-limit",
+            type=float,
+            metavar="SECONDS",
+            help="a point that takes longer fails; needs --workers",
+        )
     for name, (form, what) in OPTIONS.items():
         own.add_argument(f"--{name}", default="", metavar=form, help=what)
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsity_core.cli.own import add_own, reference, tell
+
 if TYPE_CHECKING:
     from sparsity_core.export.pruned import Pruned
     from sparsity_core.recipe import Recipe
@@ -42,7 +44,8 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_how(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
+    add_own(command, timed=False)
     command.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="YAML")
     command.add_argument("--sparsity", type=float, metavar="S", help="instead of the recipe's")
     command.add_argument("--finetune-epochs", type=int, help="instead of the recipe's training")
@@ -132,8 +135,10 @@ def _carried_out(chosen: argparse.Namespace, recipe: "Recipe") -> "Pruned":
     from sparsity_core.export.pruned import carry_out
     from sparsity_core.task import load_task
 
+    task = load_task(reference(chosen))
+    tell(task.notes)
     return carry_out(
-        load_task(chosen.model),
+        task,
         recipe,
         seed=chosen.seed,
         score_samples=chosen.score_samples,
