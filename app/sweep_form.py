@@ -20,6 +20,7 @@ from sparsity_core.task import SPLITS
 
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 100)
 _USUAL = (30, 50, 70, 80, 90, 95)
+_LONG = 60.0  # seconds: from here on an early answer is the better start
 _START = 5.0  # seconds until a worker has imported torch and loaded the task
 
 
@@ -137,14 +138,23 @@ def dry_look(plan: SweepPlan) -> None:
 
 
 def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
-    """How many points are new, and the words of the start button: new, stored, about how long."""
+    """How many points are new, and the words of the start button: new, stored, about how long.
+
+    What takes long is advised against on the page.
+    """
     points = plan.points()
     stored = store.statuses([point.id for point in points])
     missing = [point.id for point in points if stored.get(point.id, "failed") == "failed"]
     new = len(missing)
     if not new:
         return 0, f"All {len(points)} points are stored"
-    about = duration(_START + _seconds(plan, missing, store) / cache.workers())
+    seconds = _START + _seconds(plan, missing, store) / cache.workers()
+    if plan.question is None and seconds > _LONG:
+        st.caption(
+            "This takes a while. Ask for an early answer first: with *Answer* above at "
+            "`drop over` most points need few samples, and any can be completed later."
+        )
+    about = duration(seconds)
     about = f"at most {about}" if plan.question else f"about {about}"
     return new, f"Run {new} new points ({len(points) - new} stored, {about})"
 

@@ -104,7 +104,8 @@ class SweepPlan(Planned):
         return dealt
 
     def prepare(self, task: Task) -> None:
-        """Compute what all points need: the dense model's numbers, its program."""
+        """Compute what all points need: the dense model's numbers, its program, a first probe."""
+        _ = workbench(task, self.setting).probe(self.seeds[0]).uses
         if self.engine == "reference":
             _ = workbench(task, self.setting).dense
         else:
