@@ -30,13 +30,13 @@ class Shown:
 def of_layer(plan: KernelPlan) -> Shown:
     """The plan's own rows; the example where nothing of it is stored."""
     rows: list[KernelRow] = cache.store().rows(plan)
-    return Shown(rows, False) if rows else Shown(_shipped("layer"), True)
+    return Shown(rows, False) if rows else Shown(_example("layer"), True)
 
 
 def of_map(plan: KernelPlan) -> Shown:
     """The same of the map."""
     rows: list[KernelRow] = cache.store().rows(plan)
-    return Shown(rows, False) if rows else Shown(_shipped("map"), True)
+    return Shown(rows, False) if rows else Shown(_example("map"), True)
 
 
 def of_model(plan: LatencyPlan) -> Shown:
@@ -44,19 +44,16 @@ def of_model(plan: LatencyPlan) -> Shown:
     rows: list[LatencyRow] = cache.store().rows(plan)
     if rows:
         return Shown(rows, False)
-    known = _shipped("models")
+    known = _example("models")
     named = plan.model if any(row.model == plan.model for row in known) else "cifar10-resnet20"
     return Shown([row for row in known if row.model == named], True)
 
 
-def _shipped(part: str) -> list[Any]:
-    return _example(part)
-
-
 @st.cache_resource(show_spinner=False)
 def _example(part: str) -> list[Any]:
-    entry = next(iter(cache.models()))
-    found = cache.entry(entry).kernels()
+    # Of the first package of models that has one.
+    each = (cache.entry(name).kernels() for name in cache.models())
+    found = next((one for one in each if one), None)
     if not found or part not in found:
         return []
     read = latency_rows if part == "models" else kernel_rows
