@@ -8,25 +8,17 @@ import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.selection import keep_best
 
 
 def highest(scores: Tensor, among: Tensor, count: int) -> Tensor:
-    """True for the `count` highest scores among the candidates."""
-    _check(among, count)
-    values = scores[among]
-    chosen = torch.zeros_like(among)
-    chosen[among] = keep_best(values, len(values) - count)
-    return chosen
+    """True for the `count` highest scores among the candidates; scores are finite."""
+    return _highest(scores, among, count, _check(among, count))
 
 
 def lowest(scores: Tensor, among: Tensor, count: int) -> Tensor:
-    """True for the `count` lowest scores among the candidates."""
-    _check(among, count)
-    values = scores[among]
-    chosen = torch.zeros_like(among)
-    chosen[among] = ~keep_best(values, count)
-    return chosen
+    """True for the `count` lowest scores among the candidates; scores are finite."""
+    there = _check(among, count)
+    return among & ~_highest(scores, among, there - count, there)
 
 
 def without_smallest(mask: Tensor, weight: Tensor, share: float) -> tuple[Tensor, int]:
@@ -64,7 +56,32 @@ def drawn_in_rows(shape: tuple[int, int], counts: Tensor, make: torch.Generator)
     return highest_in_rows(order, torch.ones(shape, dtype=torch.bool), counts)
 
 
-def _check(among: Tensor, count: int) -> None:
+def _highest(scores: Tensor, among: Tensor, count: int, there: int) -> Tensor:
+    if not count:
+        return torch.zeros_like(among)
+    if 4 * there < among.numel():
+        places = among.reshape(-1).nonzero().squeeze(1)
+        best = places[_best(scores.reshape(-1)[places], count)]
+        return torch.zeros_like(among).view(-1).index_fill_(0, best, True).view(among.shape)
+    # When most are candidates, passes over all are quicker than collecting them and dealing the
+    # choice out again.
+    flat = torch.where(among, scores, -torch.inf).reshape(-1)
+    return _best(flat, count).reshape(among.shape)
+
+
+def _best(flat: Tensor, count: int) -> Tensor:
+    """True for the `count` highest of (n,) scores, of which so many are above -infinity."""
+    lowest_kept = flat.kthvalue(len(flat) - count + 1).values
+    above, ties = flat > lowest_kept, flat == lowest_kept
+    room = count - int(above.sum())
+    if room == int(ties.sum()):
+        return above | ties
+    return above | (ties & (ties.cumsum(0) <= room))
+
+
+def _check(among: Tensor, count: int) -> int:
+    """How many candidates there are."""
     there = int(among.sum())
     if not 0 <= count <= there:
         raise SparsityError(f"asked for {count} of {there} weights; ask for 0 to {there}")
+    return there
