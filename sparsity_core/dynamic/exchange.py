@@ -23,7 +23,7 @@ def lowest(scores: Tensor, among: Tensor, count: int) -> Tensor:
 
 def without_smallest(mask: Tensor, weight: Tensor, share: float) -> tuple[Tensor, int]:
     """The mask without floor(share x live) of the smallest weights, and how many those are."""
-    count = int(share * int(mask.sum()))
+    count = int(share * int(mask.count_nonzero()))
     return mask & ~lowest(weight.abs(), mask, count), count
 
 
@@ -73,15 +73,15 @@ def _best(flat: Tensor, count: int) -> Tensor:
     """True for the `count` highest of (n,) scores, of which so many are above -infinity."""
     lowest_kept = flat.kthvalue(len(flat) - count + 1).values
     above, ties = flat > lowest_kept, flat == lowest_kept
-    room = count - int(above.sum())
-    if room == int(ties.sum()):
+    room = count - int(above.count_nonzero())
+    if room == int(ties.count_nonzero()):
         return above | ties
     return above | (ties & (ties.cumsum(0) <= room))
 
 
 def _check(among: Tensor, count: int) -> int:
     """How many candidates there are."""
-    there = int(among.sum())
+    there = int(among.count_nonzero())
     if not 0 <= count <= there:
         raise SparsityError(f"asked for {count} of {there} weights; ask for 0 to {there}")
     return there
