@@ -24,8 +24,9 @@ def capture(model: nn.Module, sample: Tensor) -> Program:
     run, so a model that is masked meanwhile is masked in the program.
     """
     tracer = _Tracer()
-    # A copy: a forward pass that stores what it computes would store stand-ins of torch.fx.
-    root = _Root(copy.deepcopy(model))
+    # A copy: a forward pass that stores what it computes would store stand-ins of torch.fx. Of the
+    # weights there is no second one, since a forward pass leaves them alone.
+    root = _Root(copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}))
     try:
         graph = tracer.trace(root)
         if why := tracer.opaque.get("model"):
