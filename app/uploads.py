@@ -75,6 +75,11 @@ def _by_code(reference: str) -> Admitted:
     if ":" not in reference:
         raise SparsityError(f"{reference!r}: write module:factory, and ?data=PATH&weights=FILE")
     task = load_task(reference)
+    if not task.metric.share:
+        raise SparsityError(
+            f"{reference}: the charts show per cent, and {task.metric.name} is no share; "
+            f"measure it with the command, sparsity sweep '{reference}', or add &metric=agreement"
+        )
     return Admitted(reference, reference, task.notes)
 
 

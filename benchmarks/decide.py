@@ -61,6 +61,7 @@ def differences(
     """
     plan = plan_sweep(task, sparsities=levels, split="test", samples=samples)
     bench = workbench(task, plan.setting)
+    sampler = whole_model(bench)
     found = []
     for point in plan.points():
         probe = bench.probe(point.seed)
@@ -68,7 +69,7 @@ def differences(
         units = unit_scores(probe, point.layer, scores, point.scorer, point.structure)
         layer = probe.layers[point.layer]
         masks = masks_from_units(layer, units, point.structure, point.sparsity)
-        pruned = whole_model(bench, point, masks, bench.samples)
+        pruned = sampler(point, masks, bench.samples)
         found.append((bench.dense.values - pruned.values).double().numpy())
     return np.stack(found), bench.dense.losses.double().numpy()
 

@@ -21,7 +21,7 @@ from sparsity_core.intake.onnx_file import Graph, Node
 from sparsity_core.intake.onnx_plain import load_graph, save_graph
 from sparsity_core.intake.uploaded import uploads_folder
 from sparsity_core.quarantine import LARGEST, Admitted, admit, refusal, shown
-from sparsity_core.task import load_task
+from sparsity_core.task import load_task, task_of
 from tests.app_session import open_page, own_store, texts  # noqa: F401
 
 LENET = (WEIGHTS / "digits-lenet.safetensors").read_bytes()
@@ -283,6 +283,15 @@ def test_code_is_asked_for_only_where_the_server_allows_it(monkeypatch):
     monkeypatch.setattr(launch.sys, "argv", ["main.py", "--allow-code"])
     app.run()
     assert [box for box in app.text_input if box.key == "upload code"]
+
+
+def test_code_whose_numbers_are_no_shares_is_sent_to_the_command(monkeypatch):
+    """The charts multiply by 100, which makes nothing of a mean squared error."""
+    samples = (torch.ones(30, 2), torch.arange(30.0))
+    task = task_of(torch.nn.Linear(2, 1), samples, metric="mse")
+    monkeypatch.setattr(uploads, "load_task", lambda _reference: task)
+    with pytest.raises(SparsityError, match="mse is no share; measure it with the command"):
+        uploads._by_code("my.models:make")
 
 
 # Who may come in
