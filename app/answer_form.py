@@ -24,8 +24,8 @@ _WORDS = {
 }
 
 
-def choose_question() -> Question | None:
-    """The question that points answer early; None for exact numbers."""
+def choose_question(metric: str) -> Question | None:
+    """The question about a metric that points answer early; None for exact numbers."""
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     warn_of_unknown("sweep-answer", _ANSWERS)
     answer = left.selectbox(
@@ -38,7 +38,7 @@ def choose_question() -> Question | None:
     if answer == _ANSWERS[0]:
         return None
     asked = middle.number_input(
-        "Points of accuracy", 0.1, 100.0, 1.0, 0.5, key="sweep-asked", bind="query-params",
+        f"Points of {metric}", 0.1, 100.0, 1.0, 0.5, key="sweep-asked", bind="query-params",
         help="1 point: 90 % becomes 89 %.",
     )  # fmt: skip
     error = right.number_input(

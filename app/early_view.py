@@ -59,7 +59,7 @@ def draw_early(plan: SweepPlan, rows: Sequence[Result], layer: str) -> None:
     ):  # fmt: skip
         _submit(in_full(plan, layer))
     if right.button(
-        f"Measure all {len(early)} stopped points on every sample", key="complete all",
+        f"Measure all {_points(len(early))} that stopped on every sample", key="complete all",
         icon=":material/done_all:", width="stretch",
     ):  # fmt: skip
         _submit(in_full(plan))
@@ -75,7 +75,7 @@ def _state(plan: SweepPlan, rows: Sequence[Result]) -> str:
     words = []
     if seen:
         words.append(
-            f"{len(seen)} points settled after {_range(seen)} of {of} samples "
+            f"{_points(len(seen))} settled after {_range(seen)} of {of} samples "
             f"(median {median(seen):,.0f})"
         )
     if exact:
@@ -84,6 +84,10 @@ def _state(plan: SweepPlan, rows: Sequence[Result]) -> str:
         words.append(f"{len(waiting)} still open after {_range(waiting)}")
     risk = f"the error rate of the whole sweep is at most {100 * plan.question.error:g} %"
     return f"{', '.join(words) or 'nothing seen yet'}; {risk}."
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count} points"
 
 
 def _range(numbers: Sequence[int]) -> str:

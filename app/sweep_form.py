@@ -30,7 +30,7 @@ def choose_sweep(frame: Frame) -> SweepPlan:
     start = f"{SCORERS.label(recipe.scorer)} · {STRUCTURES.label(recipe.structure)}"
     with st.expander("What to measure", expanded=True, icon=":material/tune:"):
         st.caption(f"The sidebar's recipe is always there: **{start}**.")
-        asked = choose_question()
+        asked = choose_question(cache.task(frame.model).metric.name)
         left, right = st.columns(2)
         layers = list(cache.facts(frame.model).layers)
         for key, known in (("scorers", SCORERS.kinds()), ("layers", layers), ("split", SPLITS)):

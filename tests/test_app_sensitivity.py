@@ -286,3 +286,14 @@ def test_the_page_stays_quick_while_a_sweep_runs(own_store, monkeypatch):
     print("95th percentile of a run of the script, in s of this process:", sorted(times)[18])
     # The promise is 1 s; a slow test machine gets twice that, a page that computes does not.
     assert sorted(times)[18] < 2.0, times
+
+
+def test_a_question_is_asked_in_points_of_the_model_s_own_metric():
+    def form() -> None:
+        from app.answer_form import choose_question
+
+        choose_question("agreement")
+
+    app = AppTest.from_function(form, default_timeout=60).run()
+    app.selectbox(key="sweep-answer").set_value("drop over").run()
+    assert app.number_input(key="sweep-asked").label == "Points of agreement"
