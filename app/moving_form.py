@@ -24,6 +24,12 @@ _EXECUTION = (
     "live weights alone, on a CPU, for models of linear layers."
 )
 
+_DECAY = (
+    "Of living weights. It also drives the sparsity that str and autosparse learn: about 14 and "
+    "6 % of digits-mlp with the usual 0.0001, 45 and 34 % with 0.003, 87 and 77 % with 0.01 "
+    "(800 steps); too much takes all weights."
+)
+
 
 def choose_moving(frame: Frame) -> MovingPlan:
     """The form of an experiment; raises SparsityError for choices that make none."""
@@ -121,7 +127,7 @@ def _training() -> tuple[Training, int]:
         )
         rate = _exact("Learning rate", "learning", 0.1, "falls along a cosine")
         batch = _number(st, "Batch size", "batch", 1, 10_000, 64, "")
-        decay = _exact("Weight decay", "decay", 1e-4, "of living weights, and what rules learn")
+        decay = _exact("Weight decay", "decay", 1e-4, _DECAY)
     training = Training(
         steps=int(steps),
         optimizer=optimizer,

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,17 @@ def test_learned_thresholds_are_trained_and_decay():
     course.advance_()
     course.refresh_()
     assert 0 < living(course) < 144
+
+
+@pytest.mark.parametrize("kind", ["str", "autosparse"])
+def test_more_weight_decay_learns_more_sparsity(kind):
+    left = []
+    for decay in (1e-4, 0.03, 0.1):
+        course = course_of(RULES.make(kind), training=replace(TRAINING, weight_decay=decay))
+        course.advance_()
+        course.refresh_()
+        left.append(living(course))
+    assert 144 >= left[0] > left[1] > left[2] > 0
 
 
 # Budgets, followers

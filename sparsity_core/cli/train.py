@@ -48,7 +48,11 @@ def add_train(
     parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rate-schedule", default="cosine", help="constant, cosine, step, ...")
-    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument(
+        "--weight-decay", type=float, default=1e-4,
+        help="also drives the sparsity that str and autosparse learn: raise it towards 0.003 or "
+        "0.01 for more of it",
+    )  # fmt: skip
     parser.add_argument("--every", type=int, help="steps between looks; default: 40 looks")
     parser.add_argument(
         "--execution", default="simulated",

@@ -36,7 +36,9 @@ class SoftThreshold(ForwardRule):
     """Soft threshold reparametrisation: sign(w) relu(|w| - sigmoid(s)), one s learned a layer.
 
     Weight decay reaches s as well and is what drives it up from `initial`; so sparsity is an
-    outcome. The final network has the shrunk weights. Source: Kusupati et al. 2020, arXiv
+    outcome. For more of it raise the training's weight decay: digits-mlp (800 steps, rate 0.1) came
+    to 14 % with 1e-4, 45 % with 3e-3, 87 % with 1e-2; too much takes all weights, as 1e-2 does on
+    digits-lenet. The final network has the shrunk weights. Source: Kusupati et al. 2020, arXiv
     2002.03231.
     """
 
