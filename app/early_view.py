@@ -59,7 +59,7 @@ def draw_early(plan: SweepPlan, rows: Sequence[Result], layer: str) -> None:
     ):  # fmt: skip
         _submit(in_full(plan, layer))
     if right.button(
-        f"Measure all {_points(len(early))} that stopped on every sample", key="complete all",
+        f"Measure all {len(early)} stopped points on every sample", key="complete all",
         icon=":material/done_all:", width="stretch",
     ):  # fmt: skip
         _submit(in_full(plan))
