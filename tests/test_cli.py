@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -235,13 +236,18 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background has it ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (tmp_path / "log").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does, to the command and all it started
-    _, errors = sweep.communicate(timeout=10)
+    try:
+        _, errors = sweep.communicate(timeout=60)
+    finally:
+        sweep.kill()
     assert sweep.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
