@@ -122,6 +122,23 @@ def from_own_output(suffix: Suffix, own: Step) -> tuple[Suffix, str]:
     return _suffix([blank if s is own else s for s in suffix.steps], suffix.output), dense
 
 
+def parted(
+    suffix: Suffix, weights: Iterable[str], axes: Mapping[str, int]
+) -> tuple["Course", Suffix]:
+    """The steps up to the last use of the weights, and the rest.
+
+    Only values that have an axis of samples go from one to the other.
+    """
+    changed, steps = frozenset(weights), suffix.steps
+    last = max(i for i, step in enumerate(steps) if step.weights & changed)
+    for i in range(last + 1, len(steps) + 1):
+        tail = _suffix(steps[i:], suffix.output)
+        between = tail.needs.intersection(step.name for step in steps[:i])
+        if between <= axes.keys():
+            break
+    return Course(steps[:i], between), tail
+
+
 def _suffix(steps: Sequence[Step], output: str) -> Suffix:
     needs = {name for step in steps for name in step.reads} | {output}
     return Suffix(tuple(steps), frozenset(needs - {step.name for step in steps}), output)
@@ -132,6 +149,7 @@ class Course:
 
     def __init__(self, steps: Sequence[Step], keep: Iterable[str]) -> None:
         self.keep = frozenset(keep)
+        self.needs = frozenset(_suffix(steps, "").needs) - {""}
         last_read = {name: i for i, step in enumerate(steps) for name in step.reads}
         self._plan = [
             (

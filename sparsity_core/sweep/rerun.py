@@ -175,34 +175,6 @@ class Rerun:
                 return suffix, {}
         return blanking, {name: users[0]}
 
-    @torch.no_grad()
-    def some(self, layer: str, masks: Masks, samples: Tensor) -> Tensor:
-        """The output under masks for samples given by their numbers (n,), ascending."""
-        suffix = self.suffixes[layer]
-        parts = []  # out of what is held, or by a walk of their own
-        for i, walk in enumerate(self.walks):
-            mine = samples[samples // BATCH == i] - i * BATCH
-            if len(mine):
-                dense, count = walk.to(layer), len(walk.inputs)
-                parts.append({n: self._take(n, dense[n], mine, count) for n in suffix.needs})
-        if len(others := samples[samples >= len(self.walks) * BATCH]):
-            parts.append(Walk(self.route, self.inputs[others]).to(layer))
-        dense = dict(parts[0])
-        for name in suffix.needs & self.axes.keys():
-            if isinstance(dense[name], Tensor) and len(parts) > 1:
-                dense[name] = torch.cat([part[name] for part in parts], self.axes[name])
-        with self._masked(suffix, masks):
-            return self._in_pieces(suffix, dense, len(samples), self.pieces[layer])
-
-    def _take(self, name: str, value: Any, which: Tensor, samples: int) -> Any:
-        axis = self.axes.get(name)
-        if axis is None or not isinstance(value, Tensor):
-            return value
-        each = value.shape[axis] // samples
-        if each > 1:
-            which = (which[:, None] * each + torch.arange(each)).flatten()
-        return value.index_select(axis, which)
-
     def _started(self, dense: Values) -> Values:
         """The dense values as the suffix takes them."""
         return dense

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsity_core.digest import digest_of
 from sparsity_core.sweep.lowered import Lowered
-from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.rescue import Rescue
 from sparsity_core.sweep.verdict import Verdict, verdict
 from sparsity_core.weights import Masks
 
@@ -56,7 +56,7 @@ class Screened:
 class Screen:
     """The layers of a model by a bfloat16 program, rescued by the float32 one."""
 
-    def __init__(self, fused: Rerun) -> None:
+    def __init__(self, fused: Rescue) -> None:
         self.fused = fused
         self.low = Lowered(fused)
 
@@ -77,7 +77,7 @@ class Screen:
 
 
 class _LayerScreen:
-    def __init__(self, fused: Rerun, layer: str, variants: list[_Variant]) -> None:
+    def __init__(self, fused: Rescue, layer: str, variants: list[_Variant]) -> None:
         self.fused, self.layer, self.variants = fused, layer, variants
         self.error = 0.0  # as a share of the spread
         self.safety = SAFETY
@@ -88,8 +88,7 @@ class _LayerScreen:
         samples = len(self.variants[0].exact)
         first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
         count = len(self.variants)
-        for place in sorted({0, count // 2, count - 1}):
-            self._again(self.variants[place], first)
+        self._again([(self.variants[i], first) for i in sorted({0, count // 2, count - 1})])
         while True:
             self._rescue()
             if not self._audit_finds():
@@ -102,9 +101,7 @@ class _LayerScreen:
             doubtful = [(v, self._doubtful(v)) for v in self.variants]
             if not any(len(samples) for _, samples in doubtful):
                 return
-            for variant, samples in doubtful:
-                if len(samples):
-                    self._again(variant, samples)
+            self._again(doubtful)
 
     def _doubtful(self, variant: _Variant) -> Tensor:
         bound = self.safety * self.error * variant.spread
@@ -113,27 +110,30 @@ class _LayerScreen:
 
     def _audit_finds(self) -> bool:
         """Does a sample that was not in doubt have another prediction?"""
-        found = False
+        asked = []
         for variant in self.variants:
             left = (~variant.exact).nonzero()[:, 0]
-            asked = -(-len(left) // round(1 / AUDITED))
-            drawn = left[torch.randperm(len(left), generator=self.draw)[:asked]].sort().values
-            if len(drawn):
-                found |= self._again(variant, drawn)
-                variant.audited += len(drawn)
-        return found
+            count = -(-len(left) // round(1 / AUDITED))
+            drawn = left[torch.randperm(len(left), generator=self.draw)[:count]].sort().values
+            asked.append((variant, drawn))
+            variant.audited += len(drawn)
+        return self._again(asked)
 
-    def _again(self, variant: _Variant, samples: Tensor) -> bool:
+    def _again(self, asked: Sequence[tuple[_Variant, Tensor]]) -> bool:
         """Run samples in float32, learn from their errors; has any another prediction now?"""
-        exact = self.fused.some(self.layer, variant.masks, samples)
-        best = variant.seen.predictions[samples, None]
-        off = variant.outputs[samples] - exact
-        error = (off.gather(1, best) - off).abs()
-        if variant.spread > 0 and torch.isfinite(error).all():
-            self.error = max(self.error, float(error.max()) / variant.spread)
-        variant.outputs[samples] = exact
-        variant.exact[samples] = True
-        return not torch.equal(verdict(exact).predictions, best[:, 0])
+        asked = [(variant, samples) for variant, samples in asked if len(samples)]
+        found = self.fused.some(self.layer, [(v.masks, samples) for v, samples in asked])
+        changed = False
+        for (variant, samples), exact in zip(asked, found, strict=True):
+            best = variant.seen.predictions[samples, None]
+            off = variant.outputs[samples] - exact
+            error = (off.gather(1, best) - off).abs()
+            if variant.spread > 0 and torch.isfinite(error).all():
+                self.error = max(self.error, float(error.max()) / variant.spread)
+            variant.outputs[samples] = exact
+            variant.exact[samples] = True
+            changed |= not torch.equal(verdict(exact).predictions, best[:, 0])
+        return changed
 
 
 def _looked(masks: Masks, outputs: Tensor) -> _Variant:

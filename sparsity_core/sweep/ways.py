@@ -14,6 +14,7 @@ from sparsity_core.sweep.lowered import check_fast_bf16
 from sparsity_core.sweep.margin import Margins
 from sparsity_core.sweep.program import Program, whole
 from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
+from sparsity_core.sweep.rescue import Rescue
 from sparsity_core.sweep.screen import Screen
 from sparsity_core.sweep.verdict import Verdict
 from sparsity_core.task import ACCURACY
@@ -139,11 +140,11 @@ class Ways:
             return capture(self.bench.model, self.bench.samples.inputs[:CHECKED])
 
     @cached_property
-    def _fused(self) -> Rerun:
+    def _fused(self) -> Rescue:
         inputs = self.bench.samples.inputs[:CHECKED]
         # The screen keeps a bfloat16 copy of what a layer starts from: a third of all that is held.
         memory = self.memory * 2 // 3 if self.engine == VERIFIED else self.memory
-        return Rerun(self.bench, fuse(self._program, inputs), memory, cut=True)
+        return Rescue(self.bench, fuse(self._program, inputs), memory, cut=True)
 
     @cached_property
     def _screen(self) -> Screen:

@@ -1,0 +1,114 @@
+"""Some samples under some masks again, those of all masks of a layer together."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsity_core.sweep.program import Course, Suffix, Values, parted
+from sparsity_core.sweep.rerun import BATCH, Rerun
+from sparsity_core.sweep.shapes import filled_up, rounded_up
+from sparsity_core.sweep.walk import Walk
+from sparsity_core.weights import Masks
+
+Asked = tuple[Masks, Tensor]  # masks, and the numbers (n,) of the samples to run under them
+
+
+class Rescue(Rerun):
+    """A rerun that can be asked about single samples."""
+
+    @torch.no_grad()
+    def some(self, layer: str, asked: Sequence[Asked]) -> list[Tensor]:
+        """The outputs under each of the masks for its samples, of which there is at least one.
+
+        The layer runs for each of the masks, what follows for the samples of all of them.
+        """
+        suffix, prunable = self.suffixes[layer], self.layers[layer]
+        head, tail = parted(suffix, (layer, *prunable.biases), self.axes)
+        found: list[list[Tensor]] = [[] for _ in asked]
+        for block in _blocks(asked):
+            samples = [numbers for _, numbers in block]
+            outputs = self._block(layer, head, tail, [asked[i][0] for i, _ in block], samples)
+            for (i, _), output in zip(block, outputs, strict=True):
+                found[i].append(output)
+        return [torch.cat(parts) for parts in found]
+
+    def _block(
+        self,
+        layer: str,
+        head: Course,
+        tail: Suffix,
+        masks: Sequence[Masks],
+        samples: list[Tensor],
+    ) -> list[Tensor]:
+        counts, size = [len(numbers) for numbers in samples], self.pieces[layer]
+        total = sum(counts)
+        rest = total % size
+        more = rounded_up(rest) - rest if rest else 0
+        different, places = torch.cat(samples).unique(return_inverse=True)
+        dense = self._of(layer, different)
+        own = list(places.split(counts))
+        own[-1] = filled_up(own[-1], counts[-1] + more)
+        made = [
+            self._head(layer, head, dense, len(different), *each)
+            for each in zip(masks, own, strict=True)
+        ]
+        joined = {n: torch.cat([m[n] for m in made], self.axes.get(n, 0)) for n in head.keep}
+        every = torch.cat(own)
+        for name in tail.needs - head.keep:
+            joined[name] = self._take(name, dense[name], every, len(different))
+        return list(self._in_pieces(tail, joined, len(every), size)[:total].split(counts))
+
+    def _head(
+        self, layer: str, head: Course, dense: Values, samples: int, masks: Masks, own: Tensor
+    ) -> Values:
+        """What the steps up to the last use of the weights make of some of the samples."""
+        count = rounded_up(len(own))
+        filled = filled_up(own, count)
+        given = {n: self._take(n, v, filled, samples) for n, v in dense.items() if n in head.needs}
+        with self._masked(self.suffixes[layer], masks):
+            made = head.run(given)
+        return {name: self._cut(name, value, 0, len(own), count) for name, value in made.items()}
+
+    def _of(self, layer: str, samples: Tensor) -> Values:
+        """The dense values for samples given by their numbers (n,), ascending."""
+        suffix = self.suffixes[layer]
+        parts = []  # out of what is held, or by a walk of their own
+        for i, walk in enumerate(self.walks):
+            mine = samples[samples // BATCH == i] - i * BATCH
+            if len(mine):
+                dense, count = walk.to(layer), len(walk.inputs)
+                parts.append({n: self._take(n, dense[n], mine, count) for n in suffix.needs})
+        if len(others := samples[samples >= len(self.walks) * BATCH]):
+            parts.append(Walk(self.route, self.inputs[others]).to(layer))
+        dense = dict(parts[0])
+        for name in suffix.needs & self.axes.keys():
+            if isinstance(dense[name], Tensor) and len(parts) > 1:
+                dense[name] = torch.cat([part[name] for part in parts], self.axes[name])
+        return dense
+
+    def _take(self, name: str, value: Any, which: Tensor, samples: int) -> Any:
+        """What belongs to some of so many samples."""
+        axis = self.axes.get(name)
+        if axis is None or not isinstance(value, Tensor):
+            return value
+        each = value.shape[axis] // samples
+        if each > 1:
+            which = (which[:, None] * each + torch.arange(each)).flatten()
+        return value.index_select(axis, which)
+
+
+def _blocks(asked: Sequence[Asked]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Samples by the place of their masks, a batch of them at a time."""
+    block: list[tuple[int, Tensor]] = []
+    room = BATCH
+    for place, (_, samples) in enumerate(asked):
+        while len(samples):
+            block.append((place, samples[:room]))
+            samples, room = samples[room:], room - len(block[-1][1])
+            if not room:
+                yield block
+                block, room = [], BATCH
+    if block:
+        yield block
