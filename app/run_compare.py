@@ -1,6 +1,7 @@
 """Two runs side by side, joined on what they share."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -8,9 +9,10 @@ import streamlit as st
 from app import export
 from app.run_charts import scatter
 from app.run_table import IDENTITY, compared, differing, rows_table
+from app.units import PER_CENT, Unit, unit_of
 from sparsity_core.store import RunInfo, Store
 
-_PER_CENT = ["sparsity", "B - A"] + [
+_MEASURED = ["B - A"] + [
     f"{name} {run}" for name in ("value", "drop", "drop_low", "drop_high") for run in "AB"
 ]
 
@@ -41,27 +43,38 @@ def draw_two(store: Store, runs: Sequence[RunInfo]) -> None:
             command=f"sparsity runs {a.id[:8]} --out a.csv\nsparsity runs {b.id[:8]} --out b.csv",
             python=_join_python(joined, a, b), key="scatter",
         )  # fmt: skip
-    mean = 100 * joined["B - A"].mean()
+    unit = unit_of(metric)
+    mean = unit.scale * joined["B - A"].mean()
     st.caption(
         f"{len(joined)} points in both, {int(measured.sum())} measured in both"
-        + (f"; mean difference B - A {mean:+.2f} points. " if measured.any() else ". ")
+        + (
+            f"; mean difference B - A {mean:{unit.signed}}{' points' * (unit is PER_CENT)}. "
+            if measured.any()
+            else ". "
+        )
         + "Each number is a mean over its run's samples; the interval of a drop is that of its own "
         "run, and the difference has none, since single samples are not stored."
     )
     shown = joined.drop(columns=[name for name in joined if name.startswith("metric")])
-    present = [name for name in _PER_CENT if name in shown]
-    shown[present] = 100 * shown[present].apply(pd.to_numeric)
+    present = [name for name in _MEASURED if name in shown]
+    shown[present] = unit.scale * shown[present].apply(pd.to_numeric)
+    shown["sparsity"] = 100 * shown["sparsity"]
     st.dataframe(
-        shown.rename(columns=_heading).style.format(precision=2), hide_index=True, placeholder=""
+        shown.rename(columns=partial(_heading, unit)).style.format(precision=unit.precision),
+        hide_index=True,
+        placeholder="",
     )
 
 
-def _heading(name: str) -> str:
-    unit = {"sparsity": "asked (%)", "B - A": "B - A (points)"}
-    for word, measure in (("value ", "(%)"), ("drop", "(points)")):
-        if name.startswith(word):
-            return f"{name.replace('_', ' ')} {measure}"
-    return unit.get(name, name)
+def _heading(unit: Unit, name: str) -> str:
+    share = unit is PER_CENT
+    names = {"sparsity": "asked (%)", "B - A": "B - A (points)" if share else "B - A"}
+    if name.startswith("value "):
+        return unit.title(name)
+    if name.startswith("drop"):
+        words = name.replace("_", " ")
+        return f"{words} (points)" if share else words.replace("drop", "change for the worse")
+    return names.get(name, name)
 
 
 def _join_python(joined: pd.DataFrame, a: RunInfo, b: RunInfo) -> str:

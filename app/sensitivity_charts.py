@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
+from app.units import PER_CENT, RAW, Unit, around_dense, in_units, unit_of
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.asked import said, stopped
 from sparsity_core.sweep.point import Result
@@ -18,23 +19,25 @@ _INWARDS = alt.expr("datum.sparsity > 50 ? 'right' : 'left'")  # words stay insi
 _COLUMNS = 2  # of the legend: as many as a narrow screen can show
 _OPEN, _STOPPED = "still open", "stopped early"
 _SOUND = ("measured", _OPEN, _STOPPED)  # their number stands for itself
+_LEAST_LIMIT = {PER_CENT: 5.0, RAW: 1e-9}  # of the heatmap: small drops stay dark
 _WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a word
 
 
 def frame_of(rows: Sequence[Result], question: Question | None = None) -> pd.DataFrame:
-    """Rows as a table for charts: per cent and points instead of shares; early answers in words."""
+    """Rows as a table for charts: per cent and points instead of shares; early answers in words.
+
+    Numbers of a metric that is no share stay as they are.
+    """
     table = pd.DataFrame(
         [vars(row) | {"mark": _mark(row), "answer": _answer(question, row)} for row in rows]
     )
     if table.empty:
         return table
     for name in ("value", "dense_value", "drop", "drop_low", "drop_high"):
-        table[name] = 100 * pd.to_numeric(table[name])
+        table[name] = in_units(rows).scale * pd.to_numeric(table[name])
     for name in ("sparsity", "achieved_sparsity"):
         table[name] = 100 * pd.to_numeric(table[name])
-    # The interval is that of the difference from dense, so it hangs below the dense line.
-    table["low"] = table["dense_value"] - table["drop_high"]
-    table["high"] = table["dense_value"] - table["drop_low"]
+    table[["low", "high"]] = around_dense(table)
     table["way"] = table["scorer"] + " · " + table["structure"]
     return table
 
@@ -89,7 +92,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
                 legend=None,
             ),
             opacity=alt.condition(alt.datum.layer == selected, alt.value(1), alt.value(0.55)),
-            tooltip=_tooltip("layer"),
+            tooltip=_tooltip("layer", unit_of(metric)),
         )
         .add_params(click)
     )
@@ -100,7 +103,9 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
     )
     height = 390 + 30 * math.ceil(len(layers) / _COLUMNS)
     odd = _odd(measured[measured["layer"] == selected])
-    return alt.layer(band, _dense(measured), lines, points, odd).properties(height=height)
+    return alt.layer(band, _dense(measured, unit_of(metric)), lines, points, odd).properties(
+        height=height
+    )
 
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
@@ -133,19 +138,23 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     base = alt.Chart(measured).encode(_x(), _y(metric, measured), colour, alt.Detail("way:N"))
     band = base.mark_area(opacity=0.12).encode(alt.Y("low:Q"), alt.Y2("high:Q"))
     lines = base.mark_line(strokeWidth=2).encode(dash)
-    points = base.mark_point(filled=True, size=80).encode(shape, tooltip=_tooltip("way"))
-    return alt.layer(band, _dense(measured), lines, points, _odd(measured)).properties(height=440)
+    points = base.mark_point(filled=True, size=80).encode(
+        shape, tooltip=_tooltip("way", unit_of(metric))
+    )
+    dense = _dense(measured, unit_of(metric))
+    return alt.layer(band, dense, lines, points, _odd(measured)).properties(height=440)
 
 
-def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
-    """Drop in points by layer and sparsity; clicking a cell is the selection `cell`."""
+def heatmap(table: pd.DataFrame, selected: str, unit: Unit = PER_CENT) -> AnyChart:
+    """Drop by layer and sparsity; clicking a cell is the selection `cell`."""
     cells = _averaged(table, ["layer"], keep_unmeasured=True)
     layers = list(dict.fromkeys(table["layer"]))
     worded = cells["sparsity"].nunique() <= _WORDED
-    cells["text"] = [_word(row) if worded else _sign(row) for row in cells.itertuples()]
+    cells["text"] = [_word(row, unit) if worded else _sign(row) for row in cells.itertuples()]
     cells["level"] = cells["sparsity"].map("{:g} %".format)
     levels = list(cells.sort_values("sparsity")["level"].unique())
-    limit = max(5.0, float(cells["drop"].max()) if cells["drop"].notna().any() else 5.0)
+    most = float(cells["drop"].max()) if cells["drop"].notna().any() else 0.0
+    limit = max(_LEAST_LIMIT[unit], most)
     # Cividis is dark at its low end: white ink there, black at the bright end, grey on no colour.
     cells["ink"] = ["black" if drop > 0.55 * limit else "white" for drop in cells["drop"]]
     cells.loc[cells["drop"].isna(), "ink"] = GREY
@@ -161,13 +170,13 @@ def heatmap(table: pd.DataFrame, selected: str) -> AnyChart:
                 "isValid(datum.drop)",
                 alt.Color(
                     "drop:Q",
-                    title="drop (points)",
+                    title=unit.drop,
                     scale=alt.Scale(scheme="cividis", domain=[0, limit], clamp=True),
                     legend=alt.Legend(orient="bottom", gradientLength=160),
                 ),
                 alt.value("transparent"),
             ),
-            tooltip=_tooltip("layer"),
+            tooltip=_tooltip("layer", unit),
         )
         .add_params(alt.selection_point(name="cell", fields=["layer"], on="click"))
     )
@@ -199,7 +208,7 @@ def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False)
     return grouped[numbers].mean().join([said, rest]).reset_index()
 
 
-def _word(cell: Any) -> str:
+def _word(cell: Any, unit: Unit) -> str:
     """What a cell says when it has the room: the drop, or why that number is none to go by."""
     if pd.isna(cell.drop):
         return str(cell.status)
@@ -207,7 +216,9 @@ def _word(cell: Any) -> str:
         return str(cell.answer)
     if cell.mark not in _SOUND:
         return {"changed nothing": "no-op", "layer emptied": "emptied"}.get(cell.mark, cell.mark)
-    return f"{cell.drop:+.1f}".replace("-0.0", "+0.0")
+    if unit is PER_CENT:
+        return f"{cell.drop:+.1f}".replace("-0.0", "+0.0")
+    return f"{cell.drop:+.2g}"
 
 
 def _sign(cell: Any) -> str:
@@ -239,7 +250,7 @@ def _y(metric: str, table: pd.DataFrame) -> alt.Y:
     split = table["split"].iloc[0] if len(table) else ""
     return alt.Y(
         "value:Q",
-        title=f"{metric} (%, {samples} {split} samples)",
+        title=unit_of(metric).title(metric, f"{samples} {split} samples"),
         scale=alt.Scale(zero=False, nice=True),
     )
 
@@ -249,9 +260,11 @@ def _range(numbers: "pd.Series[float]") -> str:
     return f"{high:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _dense(table: pd.DataFrame) -> AnyChart:
+def _dense(table: pd.DataFrame, unit: Unit) -> AnyChart:
     """The dense model as a dashed rule with its name on it."""
     first = table.head(1)
+    value = first["dense_value"].iloc[0] if len(first) else 0.0
+    shown = f"{value:.1f} %" if unit is PER_CENT else f"{value:.4g}"
     rule = alt.Chart(first).mark_rule(color=GREY, strokeDash=[4, 4]).encode(alt.Y("dense_value:Q"))
     name = (
         alt.Chart(first)
@@ -259,21 +272,21 @@ def _dense(table: pd.DataFrame) -> AnyChart:
         .encode(
             alt.Y("dense_value:Q"),
             x=alt.value("width"),
-            text=alt.value(f"dense {first['dense_value'].iloc[0]:.1f} %" if len(first) else ""),
+            text=alt.value(f"dense {shown}" if len(first) else ""),
         )
     )
     return alt.layer(rule, name)
 
 
-def _tooltip(first: str) -> list[alt.Tooltip]:
+def _tooltip(first: str, unit: Unit) -> list[alt.Tooltip]:
     return [
         alt.Tooltip(f"{first}:N"),
         alt.Tooltip("sparsity:Q", title="asked (%)", format=".1f"),
         alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
-        alt.Tooltip("value:Q", title="value (%)", format=".2f"),
-        alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
-        alt.Tooltip("low:Q", title="interval from", format=".2f"),
-        alt.Tooltip("high:Q", title="interval to", format=".2f"),
+        alt.Tooltip("value:Q", title=unit.title("value"), format=unit.value),
+        alt.Tooltip("drop:Q", title=unit.drop, format=unit.signed),
+        alt.Tooltip("low:Q", title="interval from", format=unit.value),
+        alt.Tooltip("high:Q", title="interval to", format=unit.value),
         alt.Tooltip("samples:Q"),
         alt.Tooltip("mark:N", title="point"),
         alt.Tooltip("status:N"),

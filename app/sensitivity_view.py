@@ -14,6 +14,7 @@ from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from app.state import take_recipe
+from app.units import PER_CENT, Unit, unit_of
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.choice import Choice, recipe_from, sparsest_within
 from sparsity_core.sweep.plan import SweepPlan
@@ -29,6 +30,7 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
     """Curves, heatmap and table around one chosen layer; whatever is clicked, the others follow."""
     table = frame_of(rows, plan.question)
     metric = plan.setting.metric
+    unit = unit_of(metric)
     ways = list(dict.fromkeys(table["way"]))
     way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
     layer = pick_layer(plan.layers)
@@ -45,8 +47,9 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
         else:
             st.info(f"No layer could be measured with {way}; the reasons are below.")
     with right:
-        st.subheader("Drop in points")
-        export.show(heatmap(shown, layer), shown, "heatmap", on_select=follow_chart, **words)
+        st.subheader("Drop in points" if unit is PER_CENT else f"Change of {metric}, + is worse")
+        chart = heatmap(shown, layer, unit)
+        export.show(chart, shown, "heatmap", on_select=follow_chart, **words)
     _draw_layer(table[table["layer"] == layer], layer, metric, words)
     engines = ", ".join(dict.fromkeys(table["engine"]))
     st.caption(f"Measured by engine: {engines}.")
@@ -56,12 +59,10 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
 def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
     """The sparsest setting of each layer within a chosen drop, and the recipe to take along."""
     st.subheader("How sparse may each layer be?")
-    asked = round(100 * (plan.question.threshold or 0), 4) if plan.question else 0.0
+    unit = unit_of(plan.setting.metric)
     left, middle, right = st.columns(3, vertical_alignment="bottom")
-    allowed = left.number_input(
-        f"Drop in {plan.setting.metric} allowed (points)", 0.0, 100.0, asked or 1.0, 0.5,
-        key="allowed", bind="query-params",
-    )  # fmt: skip
+    with left:
+        allowed = _allowed(plan, rows, unit)
     ways = list(dict.fromkeys((row.scorer, row.structure) for row in rows))
     way = middle.selectbox("With", ways, format_func=" · ".join, key=f"with {ways}")
     cautious = right.toggle(
@@ -69,10 +70,10 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
         help="The whole interval must stay within the drop: 95 %, or an early answer's own.",
     )  # fmt: skip
     chosen = [row for row in rows if (row.scorer, row.structure) == way]
-    choices = sparsest_within(chosen, allowed / 100, cautious)
+    choices = sparsest_within(chosen, allowed / unit.scale, cautious)
     layers = [choice.layer for choice in choices]
     st.dataframe(
-        _answer(choices).style.format(precision=2),
+        _answer(choices, unit).style.format(precision=unit.precision),
         hide_index=True,
         placeholder="",
         on_select=partial(follow_row, "answer", layers),
@@ -100,20 +101,38 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
         st.rerun()  # the sidebar is not part of this fragment
 
 
+def _allowed(plan: SweepPlan, rows: Sequence[Result], unit: Unit) -> float:
+    """The change that may be: a point of a share, at first; of others a twentieth of the dense."""
+    metric = plan.setting.metric
+    if unit is PER_CENT:
+        asked = round(100 * (plan.question.threshold or 0), 4) if plan.question else 0.0
+        return st.number_input(
+            f"Drop in {metric} allowed (points)", 0.0, 100.0, asked or 1.0, 0.5,
+            key="allowed", bind="query-params",
+        )  # fmt: skip
+    dense = next((abs(row.dense_value) for row in rows if row.dense_value), 1.0)
+    first = float(f"{dense / 20:.1g}")
+    return st.number_input(
+        f"Change of {metric} for the worse allowed", 0.0, None, first, first / 2, "%g",
+        key="allowed-change", bind="query-params",
+    )  # fmt: skip
+
+
 def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any]) -> None:
     st.subheader(f"{layer}, every scorer and structure")
     if own["value"].notna().any():
         export.show(one_layer(own, metric), own, "layer", **words)
     else:
         st.info("No point of this layer has a number yet.")
+    unit = unit_of(metric)
     columns = {
         "scorer": "scorer",
         "structure": "structure",
         "sparsity": "asked (%)",
         "achieved_sparsity": "achieved (%)",
         "removed": "weights set to zero",
-        "value": f"{metric} (%)",
-        "drop": "drop (points)",
+        "value": unit.title(metric),
+        "drop": unit.drop,
         "drop_low": "from",
         "drop_high": "to",
         "answer": "answer",
@@ -130,7 +149,7 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
     with st.expander("Numbers of this layer: asked and achieved sparsity side by side"):
         st.caption(_INTERVALS)
         st.dataframe(
-            own[list(columns)].rename(columns=columns).style.format(precision=2),
+            own[list(columns)].rename(columns=columns).style.format(precision=unit.precision),
             hide_index=True,
             placeholder="",
         )
@@ -149,21 +168,21 @@ def _draw_trouble(table: pd.DataFrame) -> None:
         )
 
 
-def _answer(choices: Sequence[Choice]) -> pd.DataFrame:
+def _answer(choices: Sequence[Choice], unit: Unit) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "layer": [choice.layer for choice in choices],
             "asked (%)": [100 * choice.sparsity for choice in choices],
-            "achieved (%)": [_percent(choice, "achieved_sparsity") for choice in choices],
-            "drop (points)": [_percent(choice, "drop") for choice in choices],
-            "from": [_percent(choice, "drop_low") for choice in choices],
-            "to": [_percent(choice, "drop_high") for choice in choices],
+            "achieved (%)": [_shown(choice, "achieved_sparsity", 100) for choice in choices],
+            unit.drop: [_shown(choice, "drop", unit.scale) for choice in choices],
+            "from": [_shown(choice, "drop_low", unit.scale) for choice in choices],
+            "to": [_shown(choice, "drop_high", unit.scale) for choice in choices],
             "why not sparser": [choice.message for choice in choices],
         }
     )
 
 
-def _percent(choice: Choice, name: str) -> float:
-    """In per cent or points; NaN, which the table leaves empty, for a layer that stays dense."""
+def _shown(choice: Choice, name: str, scale: int) -> float:
+    """In the units of the table; NaN, which it leaves empty, for a layer that stays dense."""
     value = getattr(choice.row, name) if choice.row else None
-    return math.nan if value is None else 100 * value
+    return math.nan if value is None else scale * value

@@ -11,6 +11,7 @@ import pandas as pd
 
 from app.curve_names import names, stages
 from app.theme import GREY, AnyChart, colours, shapes
+from app.units import PER_CENT, Unit, around_dense, in_units, unit_of
 from sparsity_core.curve import CurvePlan, CurveResult
 
 _SHARE = alt.Scale(domain=[0, 100])
@@ -23,25 +24,29 @@ AXES: dict[str, tuple[str, str, Any]] = {
     "Multiply-adds": ("mac_share", "multiply-adds by non-zero weights (%, a count)", _LEFT),
 }
 _DASHES = [[4, 3], [1, 0], [8, 3, 2, 3], [10, 4], [2, 2]]  # as pruned, then fine-tuned
-_PER_CENT = ["sparsity", "achieved_sparsity", "mac_share", "value", "dense_value"]
-_POINTS = ["drop", "drop_low", "drop_high"]
+_SHARES = ["sparsity", "achieved_sparsity", "mac_share"]
+_MEASURED = ["value", "dense_value", "drop", "drop_low", "drop_high"]
 _HEIGHT = 460  # pixels, without the legend, which Streamlit fits into the height
 
 
 def frame_of(rows: Sequence[CurveResult], plan: CurvePlan) -> pd.DataFrame:
-    """Rows as a table for charts: per cent and points, and the name of each curve."""
+    """Rows as a table for charts: per cent and points, and the name of each curve.
+
+    Numbers of a metric that is no share stay as they are.
+    """
     table = pd.DataFrame([asdict(row) for row in rows])
     if table.empty:
         return table
-    for column in (*_PER_CENT, *_POINTS):
+    for column in _SHARES:
         table[column] = 100 * pd.to_numeric(table[column])
+    for column in _MEASURED:
+        table[column] = in_units(rows).scale * pd.to_numeric(table[column])
     table["compression"] = pd.to_numeric(table["compression"])
     curve, stage = names(plan), stages(plan)
     by_digest = {r.at(share).digest: r for r, share in product(plan.recipes, plan.sparsities)}
     table["curve"] = [curve[by_digest[digest]] for digest in table["recipe"]]
     table["stage"] = [stage[by_digest[digest]] for digest in table["recipe"]]
-    table["low"] = table["dense_value"] - table["drop_high"]
-    table["high"] = table["dense_value"] - table["drop_low"]
+    table[["low", "high"]] = around_dense(table)
     return table
 
 
@@ -73,6 +78,7 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     `shown`: which of the plan's names.
     """
     column, title, scale = AXES[axis]
+    unit = unit_of(plan.setting.metric)
     table = table[table["curve"].isin(shown)]
     means = summary(table)
     recipes = [name for name in dict.fromkeys(names(plan).values()) if name in shown]
@@ -99,19 +105,21 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     spread = base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(
         alt.Y("low:Q", scale=alt.Scale(zero=False)), alt.Y2("high:Q")
     )
-    points = base.mark_point(filled=True, size=80, opacity=1).encode(shape, tooltip=_MEAN_TOOLTIP)
-    layers = [*_dense(table), lines, spread, points]
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(
+        shape, tooltip=_mean_tooltip(unit)
+    )
+    layers = [*_dense(table, unit), lines, spread, points]
     if table["seed"].nunique() > 1:
         sound = table[table["status"] == "ok"]
         seeds = alt.Chart(sound).mark_point(size=25, opacity=0.6).encode(x, y, colour, shape)
-        layers.append(seeds.encode(tooltip=_TOOLTIP))
-    return alt.layer(*layers, *_unsound(table, axis, x, y, colour)).properties(
+        layers.append(seeds.encode(tooltip=_tooltip(unit)))
+    return alt.layer(*layers, *_unsound(table, axis, x, y, colour, unit)).properties(
         height=_HEIGHT + 22 * math.ceil(len(recipes) / columns)
     )
 
 
 def _unsound(
-    table: pd.DataFrame, axis: str, x: alt.X, y: alt.Y, colour: alt.Color
+    table: pd.DataFrame, axis: str, x: alt.X, y: alt.Y, colour: alt.Color, unit: Unit
 ) -> list[AnyChart]:
     """Crosses with the reason: collapsed ones at their number, the others on the bottom edge."""
     column = AXES[axis][0]
@@ -120,7 +128,7 @@ def _unsound(
     collapsed = table[(table["status"] != "ok") & table["value"].notna()]
     if len(collapsed):
         layers.append(
-            alt.Chart(collapsed).mark_text(**cross).encode(x, y, colour, tooltip=_TOOLTIP)
+            alt.Chart(collapsed).mark_text(**cross).encode(x, y, colour, tooltip=_tooltip(unit))
         )
     absent = table[table["value"].isna()].copy()
     asked = absent["sparsity"] / 100
@@ -132,18 +140,19 @@ def _unsound(
     for place, (_, own) in enumerate(absent.groupby("curve", sort=False)):
         height = alt.value(alt.expr(f"height - {8 + 14 * place}"))  # one line a recipe
         layers.append(
-            alt.Chart(own).mark_text(**cross).encode(x, colour, y=height, tooltip=_TOOLTIP)
+            alt.Chart(own).mark_text(**cross).encode(x, colour, y=height, tooltip=_tooltip(unit))
         )
     return layers
 
 
-def _dense(table: pd.DataFrame) -> list[AnyChart]:
+def _dense(table: pd.DataFrame, unit: Unit) -> list[AnyChart]:
     """The dense model as a dashed line with its name and number."""
     known = table[table["dense_value"].notna()].head(1)
     if known.empty:
         return []
     at = alt.Y("dense_value:Q", scale=alt.Scale(zero=False))
-    name = alt.value(f"dense {known['dense_value'].iloc[0]:.1f} %")
+    value = known["dense_value"].iloc[0]
+    name = alt.value(f"dense {value:.1f} %" if unit is PER_CENT else f"dense {value:.4g}")
     return [
         alt.Chart(known).mark_rule(color=GREY, strokeDash=[2, 3], strokeWidth=1.5).encode(at),
         alt.Chart(known)
@@ -153,30 +162,39 @@ def _dense(table: pd.DataFrame) -> list[AnyChart]:
 
 
 def _title(plan: CurvePlan) -> str:
-    return f"{plan.setting.metric} (%, {plan.setting.samples:,} {plan.setting.split} samples)"
+    setting = plan.setting
+    said = f"{setting.samples:,} {setting.split} samples"
+    return unit_of(setting.metric).title(setting.metric, said)
 
 
-_SHARED_TOOLTIP = [
-    alt.Tooltip("curve:N"),
-    alt.Tooltip("stage:N"),
-    alt.Tooltip("sparsity:Q", title="asked (%)", format=".1f"),
-    alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
-    alt.Tooltip("compression:Q", title="compression (x)", format=".2f"),
-    alt.Tooltip("mac_share:Q", title="multiply-adds left (%)", format=".1f"),
-    alt.Tooltip("value:Q", title="value (%)", format=".2f"),
-    alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
-]
-_MEAN_TOOLTIP = [
-    *_SHARED_TOOLTIP,
-    alt.Tooltip("low:Q", title="bar from", format=".2f"),
-    alt.Tooltip("high:Q", title="bar to", format=".2f"),
-    alt.Tooltip("seeds:Q"),
-]
-_TOOLTIP = [
-    *_SHARED_TOOLTIP,
-    alt.Tooltip("drop_low:Q", title="95 % from", format="+.2f"),
-    alt.Tooltip("drop_high:Q", title="95 % to", format="+.2f"),
-    alt.Tooltip("seed:Q"),
-    alt.Tooltip("status:N"),
-    alt.Tooltip("message:N"),
-]
+def _shared_tooltip(unit: Unit) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("curve:N"),
+        alt.Tooltip("stage:N"),
+        alt.Tooltip("sparsity:Q", title="asked (%)", format=".1f"),
+        alt.Tooltip("achieved_sparsity:Q", title="achieved (%)", format=".1f"),
+        alt.Tooltip("compression:Q", title="compression (x)", format=".2f"),
+        alt.Tooltip("mac_share:Q", title="multiply-adds left (%)", format=".1f"),
+        alt.Tooltip("value:Q", title=unit.title("value"), format=unit.value),
+        alt.Tooltip("drop:Q", title=unit.drop, format=unit.signed),
+    ]
+
+
+def _mean_tooltip(unit: Unit) -> list[alt.Tooltip]:
+    return [
+        *_shared_tooltip(unit),
+        alt.Tooltip("low:Q", title="bar from", format=unit.value),
+        alt.Tooltip("high:Q", title="bar to", format=unit.value),
+        alt.Tooltip("seeds:Q"),
+    ]
+
+
+def _tooltip(unit: Unit) -> list[alt.Tooltip]:
+    return [
+        *_shared_tooltip(unit),
+        alt.Tooltip("drop_low:Q", title="95 % from", format=unit.signed),
+        alt.Tooltip("drop_high:Q", title="95 % to", format=unit.signed),
+        alt.Tooltip("seed:Q"),
+        alt.Tooltip("status:N"),
+        alt.Tooltip("message:N"),
+    ]

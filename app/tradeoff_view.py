@@ -13,6 +13,7 @@ from app.curve_words import curve_command, curve_python
 from app.known_sweeps import known_sweeps
 from app.live import duration
 from app.tradeoff_charts import AXES, curves, frame_of, summary
+from app.units import unit_of
 from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
 from sparsity_core.recipe import STAGES
@@ -134,7 +135,7 @@ def _say_what_it_is(plan: CurvePlan) -> None:
 
 
 def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
-    means = summary(table)
+    means, unit = summary(table), unit_of(metric)
     columns = {
         "curve": "recipe",
         "stage": "stage",
@@ -142,13 +143,13 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
         "achieved_sparsity": "achieved (%)",
         "compression": "compression (x)",
         "mac_share": "multiply-adds left (%)",
-        "value": f"{metric} (%)",
+        "value": unit.title(metric),
         "deviation": "std. dev. over seeds",
-        "drop": "drop (points)",
+        "drop": unit.drop,
         "seeds": "seeds",
     }
     st.subheader("Means over seeds")
-    st.dataframe(_styled(means, columns), hide_index=True, placeholder="")
+    st.dataframe(_styled(means, columns, unit.precision), hide_index=True, placeholder="")
     with st.expander("Every point, with its paired 95 % interval over samples"):
         own = {
             **{name: name for name in STAGES},
@@ -157,8 +158,8 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
             "seed": "seed",
             "sparsity": "asked (%)",
             "achieved_sparsity": "achieved (%)",
-            "value": f"{metric} (%)",
-            "drop": "drop (points)",
+            "value": unit.title(metric),
+            "drop": unit.drop,
             "drop_low": "95 % from",
             "drop_high": "95 % to",
             "samples": "samples",
@@ -166,7 +167,7 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
             "status": "status",
             "message": "message",
         }
-        st.dataframe(_styled(table, own), hide_index=True, placeholder="")
+        st.dataframe(_styled(table, own, unit.precision), hide_index=True, placeholder="")
 
 
 def _draw_trouble(table: pd.DataFrame) -> None:
@@ -184,5 +185,5 @@ def _draw_trouble(table: pd.DataFrame) -> None:
         )
 
 
-def _styled(table: pd.DataFrame, columns: dict[str, str]) -> Any:
-    return table[list(columns)].rename(columns=columns).style.format(precision=2)
+def _styled(table: pd.DataFrame, columns: dict[str, str], precision: int = 2) -> Any:
+    return table[list(columns)].rename(columns=columns).style.format(precision=precision)

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.errors import SparsityError
+from sparsity_core.metrics import is_share
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
@@ -74,6 +75,12 @@ def guided_by(rows: Iterable[Result], recipe: Recipe) -> Recipe:
     return replace(recipe, allocation=replace(recipe.allocation, curves=tuple(found.items())))
 
 
+def _lost(metric: str, drop: float, cautious: bool) -> str:
+    if is_share(metric):
+        return f"{'may lose up to' if cautious else 'loses'} {100 * drop:.1f} points"
+    return f"{metric} {'may be' if cautious else 'is'} worse by {drop:.3g}"
+
+
 def _choose(layer: str, rows: list[Result], allowed: float, cautious: bool) -> Choice:
     best: Result | None = None
     measured = sorted((r for r in rows if r.status != "skipped"), key=lambda r: r.sparsity)
@@ -82,8 +89,8 @@ def _choose(layer: str, rows: list[Result], allowed: float, cautious: bool) -> C
         if worst.status != "ok":
             return Choice(layer, best, f"{worst.status} at {100 * sparsity:.4g} %: {worst.message}")
         if (drop := _drop(worst, cautious)) > allowed:
-            bound = "may lose up to" if cautious else "loses"
-            return Choice(layer, best, f"{bound} {100 * drop:.1f} points at {100 * sparsity:.4g} %")
+            lost = _lost(worst.metric, drop, cautious)
+            return Choice(layer, best, f"{lost} at {100 * sparsity:.4g} %")
         best = worst
     if best is None:
         return Choice(layer, None, rows[0].message)
