@@ -104,13 +104,12 @@ class Course:
         # An integer of ones keeps all bits of a gradient, one of zeros leaves +0 even of a NaN;
         # 23 us for 300 x 784 weights, where masked_fill_ takes 440.
         self._kept_bits = [
-            (parameters[name], _bits_of(mask, parameters[name]))
-            for name, mask in self.masks.items()
+            (parameters[name], bits_of(mask, parameters[name])) for name, mask in self.masks.items()
         ]
         for parameter, bits in self._kept_bits:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and key != "step":  # a count
-                    _keep_(value, bits)
+                    keep_(value, bits)
 
     def state(self) -> dict[str, Tensor]:
         """The model's parameters and buffers as they are; later steps do not change them."""
@@ -150,8 +149,9 @@ class Course:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self.step += 1
-        targets = self.split.targets[indices]
-        outputs = self._outputs(self.split.inputs[indices])
+        # Copies whole samples, where indexing goes number by number.
+        targets = self.split.targets.index_select(0, indices)
+        outputs = self._outputs(self.split.inputs.index_select(0, indices))
         if self.step == 1:
             check_labels(self.split, outputs, self.split.targets)
         mean = self.loss(outputs, targets).mean()
@@ -162,7 +162,9 @@ class Course:
                 f"the loss became {value} in epoch {epoch}, step {self.step}; "
                 "lower the rate or clip the gradients"
             )
-        self._optimizer.zero_grad()
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # 20 us where the optimizer's zero_grad takes 130
         mean.backward()
         return value
 
@@ -172,7 +174,7 @@ class Course:
         # masking takes.
         for parameter, bits in self._kept_bits:
             if parameter.grad is not None:
-                _keep_(parameter.grad, bits)
+                keep_(parameter.grad, bits)
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self._optimizer.step()
@@ -195,13 +197,14 @@ class Course:
         return self._batches[batch]
 
 
-def _bits_of(mask: Tensor, weight: Tensor) -> Tensor:
+def bits_of(mask: Tensor, weight: Tensor) -> Tensor:
     """Integers of all ones where the mask is True, zeros elsewhere, laid out as the weight is."""
-    bits = torch.zeros_like(weight, dtype=_BITS[weight.element_size()], requires_grad=False)
-    return bits.masked_fill_(mask, -1)
+    bits = torch.empty_like(weight, dtype=_BITS[weight.element_size()], requires_grad=False)
+    return bits.copy_(mask).neg_()
 
 
-def _keep_(values: Tensor, bits: Tensor) -> None:
+def keep_(values: Tensor, bits: Tensor) -> None:
+    """Set values to +0, NaN too, where `bits_of` their mask are zeros."""
     values.view(bits.dtype).bitwise_and_(bits)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.course import Course, Place
+from sparsity_core.course import Course, Place, bits_of, keep_
 from sparsity_core.data import Split
 from sparsity_core.dynamic.forward import ForwardRule
 from sparsity_core.dynamic.history import History
@@ -28,7 +28,8 @@ class Products:
 
     def of(self, masks: Mapping[str, Tensor]) -> float:
         """With what lives under masks."""
-        return self.others + sum(self.each[n] * int(mask.sum()) for n, mask in masks.items())
+        live = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
+        return self.others + sum(self.each[name] * count for name, count in live.items())
 
 
 class MovingCourse(Course):
@@ -203,13 +204,14 @@ class MovingCourse(Course):
                 born |= report.reborn[name]
             make = generator_for(self.seed, clock.step, f"{name} newborn")
             values = self.rule.newborn(tuple(parameter.shape), make)
+            bits = bits_of(~born, parameter)  # quicker than masked_fill_
             if values is None:
-                parameter.masked_fill_(born, 0)
+                keep_(parameter, bits)
             else:
                 parameter[born] = values.to(parameter.device)[born]
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and key != "step":  # a count
-                    value.masked_fill_(born, 0)
+                    keep_(value, bits)
 
     def _prepare_(self, rule: ForwardRule) -> None:
         """What a rule that keeps all weights has besides."""

@@ -4,6 +4,7 @@ Masks may have any shape; `among` is True where there is a choice. Among equals 
 stay alive: they are the last to be dropped and the first to be grown.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,12 +72,20 @@ def _highest(scores: Tensor, among: Tensor, count: int, there: int) -> Tensor:
 
 def _best(flat: Tensor, count: int) -> Tensor:
     """True for the `count` highest of (n,) scores, of which so many are above -infinity."""
-    lowest_kept = flat.kthvalue(len(flat) - count + 1).values
+    lowest_kept = _in_order(flat, len(flat) - count)
     above, ties = flat > lowest_kept, flat == lowest_kept
     room = count - int(above.count_nonzero())
     if room == int(ties.count_nonzero()):
         return above | ties
     return above | (ties & (ties.cumsum(0) <= room))
+
+
+def _in_order(flat: Tensor, place: int) -> Tensor:
+    """What stands at a place, from 0, when (n,) scores ascend."""
+    if flat.is_cpu and flat.dtype in (torch.float32, torch.float64):
+        # A tenth of kthvalue's time: that one moves all indices along.
+        return flat.new_tensor(np.partition(flat.detach().numpy(), place)[place])
+    return flat.kthvalue(place + 1).values
 
 
 def _check(among: Tensor, count: int) -> int:
