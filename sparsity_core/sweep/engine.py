@@ -117,7 +117,8 @@ class _LayerSweep:
     def _outputs(self) -> Callable[[int], list[Tensor]]:
         if self.way.screen:
             return lambda place: [self._screened[place].outputs]
-        return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct)
+        learn = self.way.margins.learn if self.way.margins else None
+        return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct, learn)
 
     @cached_property
     def _screened(self) -> list[Screened]:

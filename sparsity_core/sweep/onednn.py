@@ -135,13 +135,16 @@ class Linear:
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """The output; `other` is what is added to it."""
         if self.packed is None:
-            found = F.linear(x, self.linear.weight, self.linear.bias)
-            return self.act(found) if other is None else found.add_(other)
+            return self.finished(F.linear(x, self.linear.weight, self.linear.bias), other)
         bias = None if self.linear.bias is None else self.linear.bias.detach().to(self.dtype)
         if other is not None:
             return _multiply.binary(x, other, self.packed, bias, "add")
         how = (self.act.name, self.act.scalars, self.act.algorithm)
         return _multiply(x, self.packed, bias, *how)
+
+    def finished(self, product: Tensor, other: Tensor | None = None) -> Tensor:
+        """The output from the product with its bias, in whose place it may come."""
+        return self.act(product) if other is None else product.add_(other)
 
     def blanked(self, dense: Tensor) -> Tensor:
         """The output from the dense one: where all weights are zero, the bias."""

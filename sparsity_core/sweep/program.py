@@ -139,6 +139,11 @@ def parted(
     return Course(steps[:i], between), tail
 
 
+def behind(suffix: Suffix, own: Step) -> Suffix:
+    """The suffix without `own`, whose value it needs instead."""
+    return _suffix([step for step in suffix.steps if step is not own], suffix.output)
+
+
 def _suffix(steps: Sequence[Step], output: str) -> Suffix:
     needs = {name for step in steps for name in step.reads} | {output}
     return Suffix(tuple(steps), frozenset(needs - {step.name for step in steps}), output)

@@ -1,13 +1,15 @@
 """The outputs of a model with one layer masked, by running again only what the layer reaches."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sparsity_core.sweep.masking import every_second, masked, whole_outputs
 from sparsity_core.sweep.program import (
     Program,
     Step,
@@ -16,6 +18,7 @@ from sparsity_core.sweep.program import (
     from_own_output,
     suffix_of,
 )
+from sparsity_core.sweep.together import Together, pays, together
 from sparsity_core.sweep.walk import (
     Route,
     Walk,
@@ -24,7 +27,7 @@ from sparsity_core.sweep.walk import (
     sample_axes,
     value_bytes,
 )
-from sparsity_core.weights import Masks, Prunable, prunable
+from sparsity_core.weights import Masks, prunable
 from sparsity_core.workbench import Workbench
 
 BATCH = 512  # samples at a time, as train.evaluate has them: other shapes may give other bits
@@ -32,6 +35,8 @@ BUDGET = 2**30  # bytes of dense values that may be kept between layers
 CHECKED = 8  # samples on which a program has to do what the model does before it is used
 CACHE = 2**23  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
 _SMALLEST = 16  # samples: below, calling the operators takes longer than their work
+
+Learn = Callable[[Tensor, Tensor], None]  # the model's outputs, a program's for the same samples
 
 
 class Rerun:
@@ -102,7 +107,7 @@ class Rerun:
         """
         if layer not in self.suffixes:
             return "no step of the program uses the layer"
-        suffix, masks = self.suffixes[layer], self._every_second(self.layers[layer])
+        suffix, masks = self.suffixes[layer], every_second(self.layers[layer], self.parameters)
         piece = -(-CHECKED // 2) if self.cut else BATCH
         try:
             dense = self._started(self._few.to(layer))
@@ -115,8 +120,18 @@ class Rerun:
         alike = isinstance(found, Tensor) and found.shape == expected.shape
         return (expected, found) if alike else "the captured program gives other shapes"
 
-    def outputs(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
-        """For each of the variants, by its place, the model's outputs for all batches in order."""
+    def outputs(
+        self, layer: str, variants: Sequence[Masks], learn: Learn | None = None
+    ) -> Callable[[int], list[Tensor]]:
+        """For each of the variants, by its place, the model's outputs for all batches in order.
+
+        `learn` is told how outputs are rounded that are made in another way than `trial`'s: what
+        the model says to a few samples, and what they are.
+        """
+        if all_at_once := self._together(layer, variants):
+            if learn:
+                self._compare(layer, variants, all_at_once, learn)
+            return self._all_outputs(layer, len(variants), all_at_once)
         suffix, own = self._suffix(layer, variants)
         size = self.pieces[layer]
         passing: list[list[Tensor]] = []
@@ -152,6 +167,45 @@ class Rerun:
         return of
 
     @torch.no_grad()
+    def _together(self, layer: str, variants: Sequence[Masks]) -> Together | None:
+        """The suffix for all variants at once, where that is possible and pays."""
+        suffix, sizes = self.suffixes[layer], self.sizes
+        own = max(sizes[step.name] for step in suffix.steps if layer in step.weights)
+        rows = len(self.inputs) * own // (4 * self.layers[layer].shape[0])
+        if not pays(self.layers[layer].size, len(variants), rows):
+            return None
+        return together(suffix, layer, variants)
+
+    @torch.no_grad()
+    def _compare(
+        self, layer: str, variants: Sequence[Masks], suffix: Together, learn: Learn
+    ) -> None:
+        found = suffix(self._started(self._few.to(layer)))
+        for place in (0, len(variants) // 2, len(variants) - 1):
+            learn(self.own(variants[place], torch.arange(len(self.sample))), found[place])
+
+    def _all_outputs(
+        self, layer: str, levels: int, suffix: Together
+    ) -> Callable[[int], list[Tensor]]:
+        """As `outputs`, of all variants when the first is asked for; in pieces."""
+        needs, size = self.suffixes[layer].needs, self.pieces[layer]
+
+        @cache
+        @torch.no_grad()
+        def made() -> list[list[Tensor]]:
+            found: list[list[Tensor]] = [[] for _ in range(levels)]
+            passing = (Walk(self.route, inputs) for inputs in self.batches[len(self.walks) :])
+            for walk in chain(self.walks, passing):
+                dense, count = self._started(walk.to(layer)), len(walk.inputs)
+                for start in range(0, count, size):
+                    piece = {n: self._cut(n, dense[n], start, size, count) for n in needs}
+                    for outputs, output in zip(found, suffix(piece), strict=True):
+                        outputs.append(output)
+            return found
+
+        return lambda variant: made()[variant]
+
+    @torch.no_grad()
     def _suffix(self, layer: str, variants: Sequence[Masks]) -> tuple[Suffix, dict[str, Step]]:
         """What runs again; and steps whose dense values it starts from, by the names of these.
 
@@ -159,7 +213,7 @@ class Rerun:
         """
         suffix = self.suffixes[layer]
         users = [s for s in suffix.steps if not s.weights.isdisjoint(variants[0])]
-        by_outputs = all(_whole_outputs(masks[layer]) for masks in variants)
+        by_outputs = all(whole_outputs(masks[layer]) for masks in variants)
         if len(users) != 1 or not users[0].blanked or not by_outputs:
             return suffix, {}
         blanking, name = from_own_output(suffix, users[0])
@@ -211,34 +265,6 @@ class Rerun:
                 if not step.weights.isdisjoint(masks):
                     stack.enter_context(step.adapted())
             yield
-
-    def _every_second(self, layer: Prunable) -> Masks:
-        """Masks of a layer and its biases that leave out every second weight."""
-        shapes = [(n, self.parameters[n].shape) for n in (layer.name, *layer.biases)]
-        return {name: (torch.arange(shape.numel()) % 2 == 0).view(shape) for name, shape in shapes}
-
-
-@contextmanager
-def masked(parameters: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
-    """Parameters under masks while the context is open, as `comparison.masked` has a model.
-
-    That one looks for the parameters each time, which takes longer than a small layer runs.
-    """
-    saved = {name: parameters[name].detach().clone() for name in masks}
-    with torch.no_grad():
-        for name, mask in masks.items():
-            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, weight in saved.items():
-                parameters[name].copy_(weight)
-
-
-def _whole_outputs(mask: Tensor) -> bool:
-    rows = mask.flatten(1)
-    return torch.equal(rows.any(1), rows.all(1))
 
 
 def _power_of_two(samples: int) -> int:
