@@ -27,6 +27,7 @@ Stopped = Callable[[], bool]
 _ATTEMPTS = 2  # a point that was under way twice when its worker died is given up
 _NO_TASK: Any = None
 _POLL = 0.2  # seconds between two looks at `stopped`
+_ENDING = 60.0  # seconds that a process may take to be gone, on a crowded machine
 
 
 class Executor(Protocol):
@@ -243,7 +244,7 @@ class _Worker:
         return left
 
     def death(self) -> str:
-        code = self.process.wait(5)
+        code = self.process.wait(_ENDING)
         if not self.ready and code >= 0:
             raise SparsityError(
                 f"a worker process could not start (exit code {code}); its error is in the "
@@ -255,5 +256,5 @@ class _Worker:
         if self.alive:
             with suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
                 os.killpg(self.process.pid, signal.SIGKILL)  # and what it started
-        self.process.wait(5)
+        self.process.wait(_ENDING)
         self.connection.close()

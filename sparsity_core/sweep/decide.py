@@ -210,7 +210,7 @@ class _Trials:
         message = "; ".join(filter(None, (probe.layers[point.layer].note, str(standing))))
         return replace(
             unmeasured(self.bench.setting, point, ENGINE, status, message),
-            achieved_sparsity=sparsity_of((weight != 0) & mask),
+            achieved_sparsity=sparsity_of((weight != 0) & mask.to(weight.device)),
             removed=removed_weights(weight, mask),
             **self._numbers(standing, pruned),
         )

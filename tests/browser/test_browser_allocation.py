@@ -42,7 +42,7 @@ def test_a_dragged_bar_is_the_manual_allocation_of_all_pages(app: App, page: Pag
     page.reload()
     settle(page)
     expect(bar(page, "fc1")).to_have_attribute("aria-valuenow", "90")
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Masks").click()
+    page.get_by_role("link", name="Masks", exact=True).click()
     expect(page.get_by_text("magnitude · unstructured · manual")).to_be_visible()
 
 

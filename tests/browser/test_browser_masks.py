@@ -65,7 +65,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(app: App, chromium: Browser, l
     page.wait_for_timeout(2000)
     wide = page.evaluate(
         "[...document.querySelectorAll('[data-testid=\"stMainBlockContainer\"] *')]"
-        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1"
+        ".filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1"
         ' && !e.closest(\'[data-testid="stDataFrame"], pre, [data-testid="stTooltipContent"]\'))'
         ".map(e => e.outerHTML.slice(0, 120))"
     )
