@@ -113,13 +113,19 @@ def try_out(model: nn.Module, inputs: Tensor) -> Any:
         raise
     except Exception as error:  # a model is anybody's code
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        gpu = "cuda" in said.lower() or "nvidia" in said.lower()
-        advice = (
-            "it asks for a GPU by itself: take the .cuda() and device= out of its code"
-            if gpu
-            else "check --input-size, the data and the kind of its numbers"
-        )
+        advice = _advice(model, inputs, said.lower())
         raise SparsityError(
             f"{type(model).__name__}: could not be run on inputs {tuple(inputs.shape)} of "
             f"{inputs.dtype} ({said}); {advice}"
         ) from error
+
+
+def _advice(model: nn.Module, inputs: Tensor, said: str) -> str:
+    """What to do about a model that failed with these words, in small letters."""
+    if "cuda" in said or "nvidia" in said:
+        return "it asks for a GPU by itself: take the .cuda() and device= out of its code"
+    # Where models of transformers keep how many positions they have learnt, by any name.
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if isinstance(most, int) and inputs.dim() > 1 and inputs.shape[1] > most:
+        return f"it has {most} positions for {inputs.shape[1]}: say --input-size {most}, or less"
+    return "check --input-size, the data and the kind of its numbers"

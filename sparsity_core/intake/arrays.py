@@ -57,11 +57,14 @@ def arrays_of_idx(folder: Path, how: How) -> tuple[Any, tuple[str, ...], tuple[s
 def shaped(x: np.ndarray, how: How, what: str) -> np.ndarray:
     """Inputs of the size and the normalisation that were asked for.
 
-    Whole numbers of one byte are pixels: they become 0..1. Others stay as they are, and become
-    (x - mean) / std when these are given.
+    Pictures with their channels last are turned where channels first are asked for. Whole numbers
+    of one byte are pixels: they become 0..1. Others stay as they are, and become (x - mean) / std
+    when these are given.
     """
     if how.input_size and x.shape[1:] != how.input_size:
-        if int(np.prod(x.shape[1:])) != int(np.prod(how.input_size)):
+        if (x.shape[-1], *x.shape[1:-1]) == how.input_size:
+            x = np.moveaxis(x, -1, 1)
+        elif int(np.prod(x.shape[1:])) != int(np.prod(how.input_size)):
             raise SparsityError(
                 f"{what}: samples are {x.shape[1:]}, asked for {how.input_size}; "
                 "they hold another count of numbers"

@@ -50,7 +50,10 @@ def from_timm(name: str, how: How) -> tuple[nn.Module, How]:
         model = timm.create_model(name, pretrained=not how.weights)
         config = timm.data.resolve_model_data_config(model)
     except Exception as error:  # whatever timm or its hub raises
-        raise SparsityError(f"timm:{name}: could not be made ({said(error)})") from error
+        raise SparsityError(
+            f"timm:{name}: could not be made ({said(error)}); check the name, or give its weights "
+            "with --weights where the hub cannot be reached"
+        ) from error
     found = {
         "input_size": how.input_size or tuple(config["input_size"]),
         "mean": how.mean or tuple(config["mean"]),
