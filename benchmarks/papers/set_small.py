@@ -33,12 +33,14 @@ def kept() -> list[int]:
 
 
 def network(seed: int) -> nn.Module:
-    """Linear layers with ReLU and dropout."""
+    """Linear layers with ReLU and dropout; first weights as large as newborn ones, N(0, 0.1^2)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(WIDTHS):
-            parts += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(0.2)]
+            linear = nn.Linear(inputs, outputs)
+            nn.init.normal_(linear.weight, std=0.1)
+            parts += [linear, nn.ReLU(), nn.Dropout(0.2)]
         return nn.Sequential(*parts[:-2])
 
 
