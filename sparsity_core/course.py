@@ -227,8 +227,9 @@ def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
     # time that torch's default takes on a CPU.
     options: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
     options["fused"] = all(p.device.type in ("cpu", "cuda") for p in trained)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=training.momentum, **options)
+    if training.optimizer in ("sgd", "nesterov"):
+        options |= {"momentum": training.momentum, "nesterov": training.optimizer == "nesterov"}
+        return torch.optim.SGD(trained, **options)
     if training.optimizer == "adamw":
         return torch.optim.AdamW(trained, **options)
     return torch.optim.Adam(trained, **options)

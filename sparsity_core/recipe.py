@@ -16,7 +16,7 @@ from sparsity_core.scorers import SCORERS, Magnitude, Scorer
 from sparsity_core.structures import STRUCTURES, Structure, Unstructured
 from sparsity_core.weights import check_sparsity
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw")
 RATE_SCHEDULES = ("cosine", "constant", "step", "one-cycle")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -36,7 +36,7 @@ class Training:
     epochs: int = 5
     optimizer: str = "sgd"
     rate: float = 0.01
-    momentum: float = 0.9  # of sgd
+    momentum: float = 0.9  # of sgd and nesterov
     weight_decay: float = 0.0
     batch_size: int = 64
     rate_schedule: str = "cosine"
@@ -62,6 +62,8 @@ class Training:
         for name in ("rate", "momentum", "weight_decay", "drop_factor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise SparsityError(f"{name} must be 0 or more, got {getattr(self, name)!r}")
+        if self.optimizer == "nesterov" and not self.momentum:
+            raise SparsityError("nesterov needs a momentum; raise it, or choose sgd")
         if not 0 <= self.label_smoothing < 1:
             raise SparsityError(f"label_smoothing must be 0 to 1, got {self.label_smoothing!r}")
         if not all(0 <= share <= 1 for share in self.drops):

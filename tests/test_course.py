@@ -191,7 +191,7 @@ def test_masks_in_mid_course_clear_weights_and_momentum(optimizer):
                 for value in states[names.index(name)].values()
                 if isinstance(value, torch.Tensor) and value.shape == mask.shape
             ]
-            assert len(moments) == (1 if optimizer == "sgd" else 2)
+            assert len(moments) == (1 if optimizer in ("sgd", "nesterov") else 2)
             for moment in moments:
                 assert (moment[~mask] == 0).all(), when
                 assert (moment[mask] != 0).any()

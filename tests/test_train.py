@@ -16,7 +16,11 @@ from sparsity_core.train import evaluate, train_
 
 SGD = Training(epochs=3, rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=8)
 ADAM = replace(SGD, optimizer="adam", rate=0.01)
-BOTH = pytest.mark.parametrize("training", [SGD, ADAM], ids=["sgd", "adam"])
+ALL = pytest.mark.parametrize(
+    "training",
+    [SGD, replace(SGD, optimizer="nesterov"), ADAM],
+    ids=["sgd", "nesterov", "adam"],
+)
 
 
 def split_of(count=30, width=6, classes=3):
@@ -106,7 +110,7 @@ def test_nothing_to_evaluate():
 # Training against a plain loop
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_training_is_the_plain_loop(training, schedule):
     split = split_of(32)
@@ -116,8 +120,11 @@ def test_training_is_the_plain_loop(training, schedule):
     seen = []
     losses = train_(model, split, training, seed=7, on_epoch=seen.append)
 
-    if training.optimizer == "sgd":
-        optimizer = torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=0.01)
+    if training.optimizer in ("sgd", "nesterov"):
+        nesterov = training.optimizer == "nesterov"
+        optimizer = torch.optim.SGD(
+            plain.parameters(), 0.1, 0.9, weight_decay=0.01, nesterov=nesterov
+        )
     else:
         optimizer = torch.optim.Adam(plain.parameters(), 0.01, weight_decay=0.01)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3 * 4)
@@ -158,7 +165,7 @@ def test_clipping_limits_the_norm_of_a_step():
 # Masks
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("clip", [None, 0.05])
 def test_pruned_inputs_are_as_if_they_were_not_there(training, clip):
     # Weights, momentum, decay and the norm for clipping must all ignore what is pruned.
@@ -175,7 +182,7 @@ def test_pruned_inputs_are_as_if_they_were_not_there(training, clip):
     assert (model[0].weight[:, 4:] == 0).all()
 
 
-@BOTH
+@ALL
 def test_pruned_weights_and_biases_stay_exactly_zero(training):
     model = perceptron()
     make = torch.Generator().manual_seed(3)

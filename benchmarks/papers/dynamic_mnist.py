@@ -3,7 +3,7 @@
 Dettmers & Zettlemoyer 2019 (arXiv 1907.04840), results/MNIST_sparse_summary.csv of their code: 100
 epochs, batch 100, SGD 0.1 with Nesterov momentum, a tenth every 25,000 steps, L2 5e-4, masks move
 once an epoch by a share that falls from 0.5. Their SET draws new weights at random with value 0.
-Momentum is the ordinary one here; with fewer epochs the rate falls at the same shares. The density
+With fewer epochs the rate falls at the same shares. The density
 is spread by Erdos-Renyi, as SET's own paper has it: alike in all layers, 1 % leaves the last one
 weight for each output, and SET, which keeps each layer's count, came to 63 % (15 epochs, seed 0).
 
@@ -45,8 +45,8 @@ def rule_of(name: str) -> UpdateRule:
 def accuracy_of(task: Task, name: str, density: float, seed: int, epochs: int) -> float:
     """Test accuracy in per cent after training."""
     training = Training(
-        epochs=epochs, rate=0.1, weight_decay=5e-4, batch_size=100, rate_schedule="step",
-        drops=FALLS,
+        epochs=epochs, optimizer="nesterov", rate=0.1, weight_decay=5e-4, batch_size=100,
+        rate_schedule="step", drops=FALLS,
     )  # fmt: skip
     rule = Dense() if name == "dense" else rule_of(name)
     model = fresh_model(task, seed)

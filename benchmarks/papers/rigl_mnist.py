@@ -2,8 +2,8 @@
 
 Evci et al. 2020 (arXiv 1911.11134), appendix: layers at 99, 89.1 and 0 %, batch 100, rate 0.2 with
 Nesterov momentum and falls to a third, L2 1e-4, updates every 100 steps until step 50,000 of
-120,000 with a cosine from 0.3. Momentum is the ordinary one here; with fewer steps the falls and
-the end of updates keep their shares.
+120,000 with a cosine from 0.3. With fewer steps the falls and the end of updates keep their
+shares.
 
     SPARSITY_DATA=... python -m benchmarks.papers.rigl_mnist --steps 120000 --seeds 0,1,2
 """
@@ -30,8 +30,8 @@ STEPS = 120_000  # 200 epochs
 def trained(task: Task, seed: int, steps: int) -> MovingCourse:
     """The paper's training."""
     training = Training(
-        steps=steps, rate=0.2, weight_decay=1e-4, batch_size=100, rate_schedule="step",
-        drops=(75 / 200, 95 / 200), drop_factor=1 / 3,
+        steps=steps, optimizer="nesterov", rate=0.2, weight_decay=1e-4, batch_size=100,
+        rate_schedule="step",         drops=(75 / 200, 95 / 200), drop_factor=1 / 3,
     )  # fmt: skip
     rule = RULES.make("rigl", every=100, until=50_000 / STEPS, drop=0.3)
     model = fresh_model(task, seed)

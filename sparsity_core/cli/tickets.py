@@ -38,7 +38,7 @@ def add_tickets(
     )
     parser.add_argument("--steps", type=int, help="of each training; default: --epochs")
     parser.add_argument("--epochs", type=int, default=5, help="of each training")
-    parser.add_argument("--optimizer", default="adam", help="sgd, adam or adamw")
+    parser.add_argument("--optimizer", default="adam", help="sgd, nesterov, adam or adamw")
     parser.add_argument("--learning-rate", type=float, default=1.2e-3)
     parser.add_argument("--batch-size", type=int, default=60)
     parser.add_argument("--rate-schedule", default="constant", help="constant, cosine, step, ...")

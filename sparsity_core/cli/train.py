@@ -44,7 +44,7 @@ def add_train(
     parser.add_argument("--seeds", "--seed", dest="seeds", default="0", metavar="S,S")
     parser.add_argument("--steps", type=int, help="of each training; default: --epochs")
     parser.add_argument("--epochs", type=int, default=10, help="of each training")
-    parser.add_argument("--optimizer", default="sgd", help="sgd, adam or adamw")
+    parser.add_argument("--optimizer", default="sgd", help="sgd, nesterov, adam or adamw")
     parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rate-schedule", default="cosine", help="constant, cosine, step, ...")
