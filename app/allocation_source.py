@@ -11,6 +11,7 @@ import streamlit as st
 from torch import Tensor
 
 from app import cache
+from app.cache import PATIENCE
 from sparsity_core.cost import LayerCost
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import resolve_device
@@ -22,7 +23,6 @@ from sparsity_core.structures import Structure
 from sparsity_core.task import Task
 
 SCORE_SAMPLES = 512  # as `run` and `plan_curve` take, so that masks here are those measured
-_PATIENCE = 0.8  # seconds that a script waits before it shows a waiting line
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def outcomes(model: str, device: str, recipes: Sequence[Recipe]) -> list[Outcome
     task = cache.task(model)
     where = (model, task.model_digest, task.train.digest, resolve_device(device))
     futures = [_pruned(*where, json.dumps(_untrained(recipe).to_dict())) for recipe in recipes]
-    if wait(futures, _PATIENCE).not_done:
+    if wait(futures, PATIENCE).not_done:
         _wait_for(futures)
         return None
     return [future.result() for future in futures]

@@ -31,7 +31,7 @@ from sparsity_core.weights import Prunable, prunable, unprunable
 
 _WORKERS = 4
 _TIMED = 64  # samples of a first guess at the time that a point takes
-_PATIENCE = 0.8  # seconds that a script waits for a task before it shows a waiting screen
+PATIENCE = 0.8  # seconds that a script waits for work under way before it shows that it waits
 
 
 @st.cache_resource(show_spinner=False)
@@ -106,7 +106,7 @@ def task(name: str) -> Task:
     """A loaded task. While it loads, or when it cannot be loaded, the page shows that and stops."""
     future = _loading(name)
     try:
-        return future.result(timeout=_PATIENCE)
+        return future.result(timeout=PATIENCE)
     except TimeoutError:
         _wait_for(name, future)
     except SparsityError as error:

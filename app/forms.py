@@ -1,13 +1,16 @@
 """Choices from the registries, and what to say when a link asks for one that is not known."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import streamlit as st
 
+from app import cache
 from app.about import question
 from sparsity_core.allocations import Manual
 from sparsity_core.errors import SparsityError
 from sparsity_core.structures import STRUCTURES, Structure
+from sparsity_core.task import SPLITS
 
 # Patterns that CPUs run fast, as GPUs do 2:4: the Kernels page measures by how much.
 _FOR_CPUS = ("3:32", "4x1")
@@ -34,6 +37,22 @@ def pick_structure() -> Structure:
     except SparsityError as error:
         st.error(f"{error}. Until then every weight is on its own.")
         return STRUCTURES.make("unstructured")
+
+
+def pick_samples(model: str, key: str, about: str) -> dict[str, Any]:
+    """The split that reports and how many of its samples, for a training; `about` is its help."""
+    with st.popover("Samples"):
+        warn_of_unknown(f"{key}-split", SPLITS)
+        split = st.selectbox(
+            "Split that reports", SPLITS, SPLITS.index("test"), key=f"{key}-split",
+            bind="query-params", help=about,
+        )  # fmt: skip
+        available = len(cache.task(model).split(split))
+        samples = st.number_input(
+            f"Samples of it (of {available:,})", 1, available, available,
+            key=f"{key}-samples {model} {split}", persist_state="session",
+        )  # fmt: skip
+    return {"split": split, "samples": int(samples)}
 
 
 def pick_skip(structure: Structure) -> tuple[str, ...]:

@@ -8,13 +8,12 @@ import streamlit as st
 from torch import Tensor
 
 from app import cache
+from app.cache import PATIENCE
 from sparsity_core.machine import resolve_device
 from sparsity_core.prune import Pruning
 from sparsity_core.recipe import Recipe
 from sparsity_core.rounds import run
 from sparsity_core.weights import Prunable
-
-_PATIENCE = 0.8  # seconds that a script waits before it shows a waiting screen
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ def masked(model: str, device: str, recipe: Recipe, seed: int) -> Masked:
     key = (model, task.model_digest, task.train.digest, resolve_device(device), text, seed)
     future = _pruning(*key)
     try:
-        pruning = future.result(timeout=_PATIENCE)
+        pruning = future.result(timeout=PATIENCE)
     except TimeoutError:
         _wait_for(future)
         st.stop()

@@ -7,16 +7,17 @@ import streamlit as st
 
 from app import cache
 from app.about import about
-from app.forms import warn_of_unknown
+from app.forms import pick_samples, warn_of_unknown
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.dynamic import RULES
 from sparsity_core.dynamic.choice import rule_with
-from sparsity_core.dynamic.plan import DISTRIBUTIONS, EXECUTIONS, MovingPlan, plan_moving
+from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.dynamic.planning import DISTRIBUTIONS, EXECUTIONS, plan_moving
 from sparsity_core.recipe import OPTIMIZERS, Training
-from sparsity_core.task import SPLITS
 
 CHOICES = [kind for kind in RULES if kind not in ("dense", "static")]
+_REPORTS = "After the last step; on the way validation is looked at."
 USUAL = ["set-rigl", "rigl", "srigl", "gmp"]
 _LEVELS = (50, 80, 90, 95, 98, 99)
 _EXECUTION = (
@@ -60,7 +61,7 @@ def choose_moving(frame: Frame) -> MovingPlan:
         seeds = _number(columns[4], "Seeds", "seeds", 1, 20, 2, about_seeds)
         with st.container(horizontal=True, gap="medium"):
             training, every = _training()
-            where = _where(frame)
+            where = pick_samples(frame.model, "moving", _REPORTS)
             matched, execution = _more()
         about(RULES, key="moving")
     shared = {"every": int(interval), "drop": drop / 100, "until": until / 100}
@@ -136,21 +137,6 @@ def _training() -> tuple[Training, int]:
         weight_decay=decay,
     )
     return training, int(every)
-
-
-def _where(frame: Frame) -> dict[str, Any]:
-    with st.popover("Samples"):
-        warn_of_unknown("moving-split", SPLITS)
-        split = st.selectbox(
-            "Split that reports", SPLITS, SPLITS.index("test"), key="moving-split",
-            bind="query-params", help="After the last step; on the way validation is looked at.",
-        )  # fmt: skip
-        available = len(cache.task(frame.model).split(split))
-        samples = st.number_input(
-            f"Samples of it (of {available:,})", 1, available, available,
-            key=f"moving-samples {frame.model} {split}", persist_state="session",
-        )  # fmt: skip
-    return {"split": split, "samples": int(samples)}
 
 
 def _more() -> tuple[bool, str]:

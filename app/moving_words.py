@@ -65,7 +65,7 @@ def moving_python(plan: MovingPlan) -> str:
     rules = [RULES.to_dict(rule) for rule in plan.rules]
     return f"""from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.dynamic import RULES
-from sparsity_core.dynamic.plan import plan_moving
+from sparsity_core.dynamic.planning import plan_moving
 from sparsity_core.recipe import Training
 from sparsity_core.task import load_task
 

@@ -6,11 +6,10 @@ from contextlib import suppress
 import streamlit as st
 
 from app import cache
+from app.cache import PATIENCE
 from sparsity_core.pace import Pace, pace_of
 from sparsity_core.recipe import Training
 from sparsity_core.task import Task
-
-_PATIENCE = 0.8  # seconds that a script waits for a trial
 
 
 def pace(model: str, training: Training, device: str) -> "Future[Pace]":
@@ -19,7 +18,7 @@ def pace(model: str, training: Training, device: str) -> "Future[Pace]":
     key = f"{task.model_digest} {device} {training.optimizer} {training.batch_size}"
     future = _trial(key, task, training, device)
     with suppress(TimeoutError):  # the page looks again
-        future.exception(timeout=_PATIENCE)
+        future.exception(timeout=PATIENCE)
     return future
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 from torch import Tensor
 
 from app import cache
+from app.cache import PATIENCE
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import resolve_device
 from sparsity_core.probe import Probe
@@ -26,7 +27,6 @@ from sparsity_core.task import Task
 SCORE_SAMPLES = 512  # as `run` and `plan_curve` take, so that masks here are those measured
 BUDGET = 30.0  # seconds of scoring that a page spends on a model without being told to
 _FEW = 16  # samples that tell what all of them would cost
-_PATIENCE = 0.8  # seconds that a script waits before it shows a waiting line
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Board:
 
     def wait(self, scorers: Sequence[Scorer]) -> None:
         """A moment's patience, so that what is quick is there on the first screen."""
-        wait([self._answers[s] for s in scorers if s in self._answers], timeout=_PATIENCE)
+        wait([self._answers[s] for s in scorers if s in self._answers], timeout=PATIENCE)
 
     def refusal(self, scorer: Scorer, structure: Structure, layer: str) -> str | None:
         """Why a layer cannot be judged, or None when it can."""
@@ -167,7 +167,7 @@ def board_of(model: str, device: str) -> Board:
     task = cache.task(model)
     board = _board(model, task.model_digest, task.train.digest, resolve_device(device))
     try:
-        board.ready.result(timeout=_PATIENCE)
+        board.ready.result(timeout=PATIENCE)
     except TimeoutError:
         _wait_for(board)
         st.stop()

@@ -5,11 +5,10 @@ from typing import Any
 import streamlit as st
 
 from app import cache
-from app.forms import warn_of_unknown
+from app.forms import pick_samples, warn_of_unknown
 from app.state import Frame
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import OPTIMIZERS, RATE_SCHEDULES, Training
-from sparsity_core.task import SPLITS
 from sparsity_core.tickets.arm import ARMS
 from sparsity_core.tickets.plan import TicketPlan, plan_tickets
 from sparsity_core.tickets.rule import SCOPES, Rule
@@ -17,6 +16,7 @@ from sparsity_core.tickets.rule import SCOPES, Rule
 CONTROLS = [arm for arm in ARMS if arm not in ("ticket", "corrupted-finder")]
 USUAL = ["one-shot", "reinitialised", "random", "other-order"]
 _STEPS = (0, 10, 20, 50, 100, 200, 500, 1000, 2000)
+_REPORTS = "Validation finds the early stop, so test reports."
 _CONTROLS = "Trained beside the ticket; what each tests stands below."
 
 
@@ -44,7 +44,7 @@ def choose_tickets(frame: Frame) -> TicketPlan:
         )  # fmt: skip
         with st.container(horizontal=True, gap="medium"):
             training, every = _training()
-            where = _where(frame)
+            where = pick_samples(frame.model, "tickets", _REPORTS)
             scope = _scope()
     return plan_tickets(
         cache.task(frame.model),
@@ -121,21 +121,6 @@ def _training() -> tuple[Training, int]:
         rate_schedule=schedule,
     )
     return training, int(every)
-
-
-def _where(frame: Frame) -> dict[str, Any]:
-    with st.popover("Samples"):
-        warn_of_unknown("tickets-split", SPLITS)
-        split = st.selectbox(
-            "Split that reports", SPLITS, SPLITS.index("test"), key="tickets-split",
-            bind="query-params", help="Validation finds the early stop, so test reports.",
-        )  # fmt: skip
-        available = len(cache.task(frame.model).split(split))
-        samples = st.number_input(
-            f"Samples of it (of {available:,})", 1, available, available,
-            key=f"tickets-samples {frame.model} {split}", persist_state="session",
-        )  # fmt: skip
-    return {"split": split, "samples": int(samples)}
 
 
 def _scope() -> str:

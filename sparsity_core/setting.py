@@ -1,6 +1,7 @@
 """What the points of a plan are measured on: which model, which samples, which device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +69,17 @@ def check_setting(task: Task, setting: Setting) -> None:
         score_samples=setting.score_samples,
         device=setting.device,
     )
-    for part in ("model_digest", "data_digest", "train_digest", "score_samples", "metric"):
-        if getattr(found, part) != getattr(setting, part):
+    parts = ("model_digest", "data_digest", "train_digest", "score_samples", "metric")
+    check_same(setting.model, {part: getattr(found, part) for part in parts}, setting)
+
+
+def check_same(model: str, now: Mapping[str, Any], planned: object) -> None:
+    """Raise SparsityError when an attribute of a plan or setting is not as it is `now`."""
+    for part, value in now.items():
+        if getattr(planned, part) != value:
             raise SparsityError(
-                f"{setting.model}: the {part.replace('_', ' ')} has changed since the plan was "
-                "made; plan again to measure the new state"
+                f"{model}: the {part.replace('_', ' ')} has changed since the plan was made; "
+                "plan again to measure the new state"
             )
 
 

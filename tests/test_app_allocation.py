@@ -42,8 +42,8 @@ def probe(task):
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "_PATIENCE", 60)  # a busy machine must not show the waiting screen
-    monkeypatch.setattr("app.allocation_source._PATIENCE", 60)
+    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
+    monkeypatch.setattr("app.allocation_source.PATIENCE", 60)
 
 
 def shipped():

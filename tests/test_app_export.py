@@ -24,7 +24,7 @@ PLAIN = {"export-onnx": "false", "export-epochs": "0"}
 
 @pytest.fixture(autouse=True)
 def _own_jobs(monkeypatch, own_store):
-    monkeypatch.setattr(cache, "_PATIENCE", 60)
+    monkeypatch.setattr(cache, "PATIENCE", 60)
     jobs.clear()
     yield
     for process, _ in jobs()._processes.values():

@@ -26,8 +26,8 @@ __all__ = ["own_store"]
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """A busy machine must not show the waiting screen, save where it is tested."""
-    monkeypatch.setattr(mask_source, "_PATIENCE", 60)
-    monkeypatch.setattr(cache, "_PATIENCE", 60)
+    monkeypatch.setattr(mask_source, "PATIENCE", 60)
+    monkeypatch.setattr(cache, "PATIENCE", 60)
 
 
 def pruned(model, seed=0, **choices):
@@ -236,11 +236,11 @@ def test_python_makes_the_masks_on_screen(own_store):
 
 def test_a_slow_recipe_is_waited_for_in_the_open(own_store, monkeypatch):
     mask_source._pruning.clear()
-    monkeypatch.setattr(mask_source, "_PATIENCE", 0.0)
+    monkeypatch.setattr(mask_source, "PATIENCE", 0.0)
     app = open_page("masks", model="digits-mlp", scorer="taylor", sparsity="33")
     assert not app.exception
     assert "Scoring and pruning the whole model" in texts(app)
-    monkeypatch.setattr(mask_source, "_PATIENCE", 60)
+    monkeypatch.setattr(mask_source, "PATIENCE", 60)
     app.run()
     assert "Scoring and pruning the whole model" not in texts(app)
     assert len(app.get("vega_lite_chart")) == 2

@@ -16,7 +16,8 @@ from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
 from sparsity_core.dynamic import RULES, RigL
 from sparsity_core.dynamic.film import packed, unpacked
-from sparsity_core.dynamic.plan import MovingPlan, plan_moving
+from sparsity_core.dynamic.plan import MovingPlan
+from sparsity_core.dynamic.planning import plan_moving
 from sparsity_core.recipe import Training
 from sparsity_core.task import load_task
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
@@ -35,7 +36,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "_PATIENCE", 60)  # a busy machine must not show the waiting screen
+    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
 
 
 @pytest.fixture(scope="module")

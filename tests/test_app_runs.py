@@ -34,7 +34,7 @@ FEW = {"sparsities": [0.5, 0.9], "samples": 60, "device": "cpu"}
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "_PATIENCE", 60)  # a busy machine must not show the waiting screen
+    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
 
 
 @pytest.fixture(scope="module")

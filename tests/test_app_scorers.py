@@ -40,8 +40,8 @@ PAGE = {"model": "digits-mlp", "scorers": QUICK, "layer": "fc3.weight"}
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """A busy machine must not show the waiting screen, save where it is tested."""
-    monkeypatch.setattr(scorer_source, "_PATIENCE", 60)
-    monkeypatch.setattr(cache, "_PATIENCE", 60)
+    monkeypatch.setattr(scorer_source, "PATIENCE", 60)
+    monkeypatch.setattr(cache, "PATIENCE", 60)
     scorer_source._board.clear()
 
 
@@ -202,7 +202,7 @@ def test_two_tabs_share_what_is_scored(own_store, monkeypatch):
 def test_a_slow_scorer_is_waited_for_in_the_open(own_store, monkeypatch):
     open_page("scorers", **PAGE)
     scorer_source._board.clear()
-    monkeypatch.setattr(scorer_source, "_PATIENCE", 0.0)
+    monkeypatch.setattr(scorer_source, "PATIENCE", 0.0)
     app = open_page("scorers", **PAGE)
     assert not app.exception
     assert "Looking at the model" in texts(app) or "is being scored" in texts(app)

@@ -40,7 +40,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "_PATIENCE", 60)  # a busy machine must not show the waiting screen
+    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
 
 
 @pytest.fixture(scope="module")

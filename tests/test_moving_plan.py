@@ -19,10 +19,11 @@ from sparsity_core.dynamic import RULES, Dense, RigL, SRigL, Static
 from sparsity_core.dynamic import trial as trial_module
 from sparsity_core.dynamic.choice import options_from, rule_with
 from sparsity_core.dynamic.film import Film
-from sparsity_core.dynamic.plan import plan_moving
+from sparsity_core.dynamic.planning import plan_moving
 from sparsity_core.dynamic.trial import Trial, ended, film_so_far, forget
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import InProcess
+from sparsity_core.folder import default_folder
 from sparsity_core.jobs import Job
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.recipe import Training
@@ -327,6 +328,13 @@ def test_the_command(task, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "rows.csv").read_text().count("\n") == 1 + 4 * 3
     assert main(words) == 0
     assert "12 of 12 points are stored already" in capsys.readouterr().err
+    there = tmp_path / "there"
+    before = set((tmp_path / "checkpoints").iterdir())
+    assert len(before) == 4
+    assert main([*words, "--store", str(there)]) == 0
+    assert {path.name for path in (there / "checkpoints").iterdir()} == {p.name for p in before}
+    assert set((tmp_path / "checkpoints").iterdir()) == before
+    assert default_folder() == tmp_path  # as before
     assert main([*words, "--options", "rigl:dorp=1"]) == 2
     assert main(["rules"]) == 0
     assert "sparse-momentum" in capsys.readouterr().out

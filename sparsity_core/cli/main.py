@@ -12,6 +12,7 @@ from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.cli.train import add_train
 from sparsity_core.errors import SparsityError
+from sparsity_core.folder import default_folder_at
 
 # Only argparse is imported here: torch takes seconds, and --help should not.
 
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(Path.cwd()))  # so that module:factory finds what lies here
     try:
         action: Callable[[argparse.Namespace], int] = chosen.action
-        return action(chosen)
+        with default_folder_at(getattr(chosen, "store", None)):  # checkpoints lie there too
+            return action(chosen)
     except SparsityError as error:
         print(f"sparsity: {error}", file=sys.stderr)
         return 2

@@ -82,7 +82,7 @@ def _plan(task: "Task", chosen: argparse.Namespace) -> "MovingPlan":
     from sparsity_core.allocations import ALLOCATIONS
     from sparsity_core.cli.measure import names, numbers
     from sparsity_core.dynamic.choice import options_from, rule_with
-    from sparsity_core.dynamic.plan import plan_moving
+    from sparsity_core.dynamic.planning import plan_moving
     from sparsity_core.recipe import Training
 
     own = options_from(chosen.options)

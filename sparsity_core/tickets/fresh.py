@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from sparsity_core.digest import digest_of_tensors
 from sparsity_core.errors import SparsityError
 from sparsity_core.task import Task
 
@@ -18,6 +19,14 @@ def fresh_model(task: Task, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return (task.fresh() if task.fresh else _reset(task.model)).eval()
+
+
+def origin(task: Task) -> dict[str, str]:
+    """Digests of what a training from first weights depends on besides a plan's setting."""
+    return {
+        "validation_digest": task.validation.digest,
+        "fresh_digest": digest_of_tensors(fresh_model(task, 0).state_dict()),
+    }
 
 
 def _reset(trained: nn.Module) -> nn.Module:

@@ -7,15 +7,15 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from sparsity_core.batches import batch_sizes
-from sparsity_core.digest import digest_of, digest_of_tensors
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.machine import device_label, versions
 from sparsity_core.recipe import Training
-from sparsity_core.setting import Planned, Setting, setting_of
+from sparsity_core.setting import Planned, Setting, check_same, setting_of
 from sparsity_core.status import rows_of
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
-from sparsity_core.tickets.fresh import fresh_model
+from sparsity_core.tickets.fresh import origin
 from sparsity_core.tickets.row import UNMEASURED, TicketResult
 from sparsity_core.tickets.rule import Rule
 from sparsity_core.tickets.trial import measure
@@ -112,13 +112,7 @@ class TicketPlan(Planned):
     def check(self, task: Task) -> None:
         """Raise SparsityError when model, first weights or data are not the planned ones."""
         super().check(task)
-        now = plan_tickets(task, training=self.training, rounds=self.rounds, device=self.device)
-        for what in ("validation_digest", "fresh_digest"):
-            if getattr(now, what) != getattr(self, what):
-                raise SparsityError(
-                    f"{self.model}: the {what.replace('_', ' ')} has changed since the plan was "
-                    "made; plan again to measure the new state"
-                )
+        check_same(self.model, origin(task), self)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -227,8 +221,7 @@ def plan_tickets(
     wanted = {"ticket", *arms} | ({"corrupted-finder"} if "corrupted" in arms else set())
     return TicketPlan(
         setting=setting_of(task, split=split, **where),
-        validation_digest=task.validation.digest,
-        fresh_digest=digest_of_tensors(fresh_model(task, 0).state_dict()),
+        **origin(task),
         # Steps and epochs that mean the same are one plan.
         training=replace(training, epochs=Training().epochs, steps=steps),
         rule=rule or Rule(),
