@@ -8,7 +8,7 @@ import streamlit as st
 from torch import Tensor
 
 from app import cache, export
-from app.ticket_behaviour_charts import (
+from app.behaviour_charts import (
     class_chart,
     class_table,
     reliability_chart,
@@ -142,7 +142,8 @@ def _draw_round(
     named = {"dense": dense, f"{ARMS[arm].label}, round {number}": own}
     samples = experiment.plan.setting.samples
     if shown == _CLASSES:
-        table = class_table(named, cache.task(experiment.plan.model).classes)
+        values = {name: [row.class_values for row in found] for name, found in named.items()}
+        table = class_table(values, cache.task(experiment.plan.model).classes)
         export.show(
             class_chart(table, samples), table, "ticket-classes", key="ticket classes", **words
         )
@@ -151,7 +152,9 @@ def _draw_round(
             "the arm leaves the bar of dense, whose own length is the noise floor."
         )
     else:
-        table = reliability_table(named)
+        table = reliability_table(
+            {name: [row.reliability for row in found] for name, found in named.items()}
+        )
         export.show(
             reliability_chart(table), table, "ticket-reliability", key="ticket sure", **words
         )

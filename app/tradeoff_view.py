@@ -12,6 +12,7 @@ from app.curve_names import in_common, label, names
 from app.curve_words import curve_command, curve_python
 from app.known_sweeps import known_sweeps
 from app.live import duration
+from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from app.units import unit_of
 from sparsity_core.allocations import Manual, Sensitivity
@@ -106,6 +107,7 @@ def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
         )  # fmt: skip
         _say_what_it_is(plan)
         _draw_numbers(table, plan.setting.metric)
+        draw_behaviour(plan, rows)
     else:
         st.info("None of the points could be measured; the reasons are below.")
     _draw_trouble(table)

@@ -1,9 +1,11 @@
 """What a classifier does beyond its accuracy: classes, samples that flip, how far to trust it."""
 
 import base64
+import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.trace import eval_mode
 
 BINS = 15  # of confidence, as in Guo et al. 2017 (arXiv 1706.04599)
+_DIGITS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +114,21 @@ def calibration_error(bins: Sequence[Bin]) -> float:
         if each.accuracy is not None and each.confidence is not None
     ]
     return sum(gaps) / sum(each.samples for each in bins)
+
+
+def columns(answers: Answers, targets: Tensor) -> dict[str, Any]:
+    """A row's `calibration_error`, `class_values` and `reliability`; the last two are JSON."""
+    bins = reliability(answers, targets)
+    shares = class_accuracies(answers.predictions, targets)
+    return {
+        "calibration_error": calibration_error(bins),
+        "class_values": json.dumps(_rounded(shares)),
+        "reliability": json.dumps([_rounded(astuple(each)) for each in bins]),
+    }
+
+
+def _rounded(values: Iterable[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, _DIGITS) for value in values]
 
 
 def packed(predictions: Tensor) -> str:

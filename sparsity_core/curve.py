@@ -6,6 +6,7 @@ from itertools import groupby, product
 from typing import Any, ClassVar
 
 from sparsity_core.allocations import ALLOCATIONS
+from sparsity_core.behaviour import Answers, columns, flips
 from sparsity_core.comparison import Comparison, compare
 from sparsity_core.cost import cost
 from sparsity_core.digest import digest_of
@@ -19,10 +20,10 @@ from sparsity_core.scorers import SCORERS
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.status import rows_of
 from sparsity_core.structures import STRUCTURES
-from sparsity_core.task import Task
-from sparsity_core.train import evaluate
+from sparsity_core.task import ACCURACY, Task
+from sparsity_core.train import Evaluation, evaluate
 from sparsity_core.weights import canonical_names, check_sparsity
-from sparsity_core.workbench import workbench
+from sparsity_core.workbench import Workbench, workbench
 
 _TITLED = 4  # recipes that a plan's title names
 
@@ -53,6 +54,15 @@ class CurveResult:
     loss_rise: float | None
     loss_rise_low: float | None
     loss_rise_high: float | None
+    lost: int | None  # samples that only the dense model has right
+    gained: int | None  # samples that only the pruned model has right
+    other_errors: int | None  # wrong in both, in different ways
+    calibration_error: float | None  # ECE of 15 bins
+    dense_calibration_error: float | None
+    class_values: str | None  # accuracy of each class, as JSON
+    dense_class_values: str | None
+    reliability: str | None  # JSON: samples, mean confidence, accuracy of each bin
+    dense_reliability: str | None
     samples: int | None
     split: str
     seed: int
@@ -192,6 +202,7 @@ class CurvePlan(Planned):
             compression=spent.compression if spent.nonzeros else None,
             mac_share=spent.effective_macs / spent.macs,
             **asdict(compare(bench.dense, pruned)),
+            **_behaviour(task, bench, pruned),
         )
 
     def _id(self, where: str, recipe: Recipe, seed: int) -> str:
@@ -200,11 +211,29 @@ class CurvePlan(Planned):
         )
 
 
+def _behaviour(task: Task, bench: Workbench, pruned: Evaluation) -> dict[str, Any]:
+    """What else has changed in a classifier; nothing is known of other models."""
+    dense, targets = bench.dense, bench.samples.targets.cpu()
+    if task.metric != ACCURACY or dense.confidences is None or pruned.confidences is None:
+        return {}
+    changed = flips(dense.predictions, pruned.predictions, targets)
+    before = columns(Answers(dense.predictions, dense.confidences), targets)
+    return {
+        **{name: getattr(changed, name) for name in _FLIPS},
+        **columns(Answers(pruned.predictions, pruned.confidences), targets),
+        **{f"dense_{name}": value for name, value in before.items()},
+    }
+
+
+_FLIPS = ("lost", "gained", "other_errors")
 _MEASURED = (
     "achieved_sparsity",
     "compression",
     "mac_share",
     *(field.name for field in fields(Comparison)),
+    *_FLIPS,
+    *("calibration_error", "class_values", "reliability"),
+    *("dense_calibration_error", "dense_class_values", "dense_reliability"),
 )
 
 

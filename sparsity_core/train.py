@@ -24,6 +24,7 @@ class Evaluation:
     losses: Tensor
     predictions: Tensor  # the place of the largest output
     metric: Metric = ACCURACY
+    confidences: Tensor | None = None  # the prediction's probability, of outputs (N, classes)
 
     @property
     def value(self) -> float:
@@ -52,7 +53,7 @@ def evaluate(
     """
     if not len(split):
         raise SparsityError(f"{split.name}: no samples to evaluate; give at least one")
-    values, losses, predictions, broken = [], [], [], 0
+    values, losses, predictions, confidences, broken = [], [], [], [], 0
     # Not inference mode: it hides the single products from whoever counts them.
     with eval_mode(model), torch.no_grad():
         for on_cpu, labels in split.batches(batch_size):
@@ -63,8 +64,11 @@ def evaluate(
             values.append(metric.per_sample(outputs, targets).cpu())
             losses.append(loss(outputs, targets).cpu())
             predictions.append(outputs.reshape(len(outputs), -1).argmax(1).cpu())
+            if outputs.dim() == 2:
+                confidences.append(outputs.softmax(1).amax(1).cpu())
     check_broken(split, broken)
-    return Evaluation(torch.cat(values), torch.cat(losses), torch.cat(predictions), metric)
+    found = (torch.cat(values), torch.cat(losses), torch.cat(predictions), metric)
+    return Evaluation(*found, torch.cat(confidences) if confidences else None)
 
 
 def check_broken(split: Split, broken: int) -> None:

@@ -4,11 +4,11 @@ import shlex
 
 import pytest
 import torch
+from app.ticket_behaviour_charts import class_table, reliability_table
 
 from app import cache
 from app.reopen import link_of, view_of
 from app.ticket_behaviour import flips_table
-from app.ticket_behaviour_charts import class_table, reliability_table
 from app.ticket_charts import against_left, frame_of, history_of, means
 from app.ticket_line import line_table
 from app.ticket_masks import overlap_table

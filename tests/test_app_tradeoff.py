@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from itertools import combinations
 
 import pandas as pd
 import pytest
@@ -11,10 +12,12 @@ from app import cache
 from app.curve_names import in_common, label, names, stages
 from app.curve_variants import variants, with_training
 from app.curve_words import curve_command, curve_python
+from app.tradeoff_behaviour import floor_of
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from app.tuning_job import TuningJob, jobs
 from app.tuning_view import loss_chart, table_of, value_chart
 from sparsity_core.allocations import ALLOCATIONS, Manual
+from sparsity_core.behaviour import unpacked
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
 from sparsity_core.controls import with_controls, with_random
@@ -246,9 +249,36 @@ def test_a_run_fills_the_page_and_is_there_when_it_is_opened_again(own_store):
     sound = [row for row in rows if row.status == "ok"]
     assert list(means["accuracy (%)"]) == pytest.approx([100 * row.value for row in sound])
     assert list(means["achieved (%)"]) == pytest.approx([100 * r.achieved_sparsity for r in sound])
+    recipe = next(recipe for recipe in plan.recipes if recipe.training)
+    tuned = next(r for r in rows if r.recipe == recipe.at(max(plan.sparsities)).digest)
+    curve = next(box for box in app.selectbox if box.label == "Curve")
+    app = curve.select(next(o for o in curve.options if "fine-tuned" in o)).run()
+    (flips,) = [f.value for f in app.dataframe if "changed (%)" in f.value]
+    kinds = [tuned.lost, tuned.gained, tuned.other_errors]
+    shares = [100 * n / tuned.samples for n in (sum(kinds), *kinds)]
+    assert flips.to_numpy().tolist() == [["this point", *map(pytest.approx, shares)]]
+    assert "No noise floor" in texts(app)
+    for view in ("Classes", "Calibration"):
+        app.segmented_control(key="curve-behaviour").set_value(view)
+        app = app.run()
+        assert not app.exception
+    assert f"{tuned.calibration_error:.2%}" in texts(app)
     assert any("2 skipped" in expander.label for expander in app.expander)
     assert "a count, not a speed" in texts(app)
     assert curve_command(plan) in [code.value for code in app.code]
+
+
+def test_the_noise_floor_is_that_of_the_shipped_dense_networks():
+    pairs, where = floor_of("digits-lenet")
+    found = cache.entry("digits-lenet").tickets()
+    dense = [
+        unpacked(r["predictions"]) for r in found["rows"] if (r["arm"], r["round"]) == ("ticket", 0)
+    ]
+    assert len(dense) == 3
+    changed = sorted(float((a != b).double().mean()) for a, b in combinations(dense, 2))
+    assert sorted(pair.changed for pair in pairs) == pytest.approx(changed)
+    assert where == f"{len(dense[0])} test samples"
+    assert floor_of("digits-mlp") == ([], "")
 
 
 def test_zeroed_channels_are_not_called_removed(own_store):

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from sparsity_core.allocations import ERK, Global
+from sparsity_core.behaviour import answers_of, columns
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
+from sparsity_core.metrics import LOSS
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.recipe import Recipe, Training
 from sparsity_core.rounds import run
@@ -83,6 +85,30 @@ def test_a_curve_measures_what_run_gives(task):
         assert row.finetune_epochs == (1 if point.recipe.training else 0)
         assert row.compression > 1 / (1 - row.sparsity) * 0.85
         assert row.mac_share == pytest.approx(1 - row.sparsity, abs=0.15)
+        dense, targets = evaluate(task.model, task.validation), task.validation.targets
+        right, was_right = measured.predictions == targets, dense.predictions == targets
+        assert row.lost == int((was_right & ~right).sum())
+        assert row.gained == int((right & ~was_right).sum())
+        assert row.lost - row.gained == round((row.dense_value - row.value) * row.samples)
+        for classes, own in ((row.class_values, right), (row.dense_class_values, was_right)):
+            of_each = [own[targets == label].double().mean().item() for label in range(10)]
+            assert json.loads(classes) == pytest.approx(of_each, abs=1e-6)
+        answers = answers_of(last.model, task.validation)
+        expected = columns(answers, targets)
+        assert row.calibration_error == expected["calibration_error"]
+        assert row.reliability == expected["reliability"]
+        assert (
+            row.dense_reliability
+            == columns(answers_of(task.model, task.validation), targets)["reliability"]
+        )
+
+
+def test_nothing_is_said_of_the_classes_of_what_is_no_classifier(task):
+    other = dataclasses.replace(task, metric=LOSS)
+    plan = plan_curve(other, recipes=[Recipe()], sparsities=[0.5])
+    (row,) = plan.run(other, plan.points())
+    assert row.status == "ok"
+    assert (row.lost, row.class_values, row.dense_reliability) == (None, None, None)
 
 
 def test_statuses_of_a_curve(task):

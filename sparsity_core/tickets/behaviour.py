@@ -1,8 +1,6 @@
 """What the trained networks of an experiment do with each sample, beside a noise floor."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import astuple
 from itertools import combinations
 from typing import Any
 
@@ -11,33 +9,20 @@ from torch import Tensor, nn
 from sparsity_core.behaviour import (
     Flips,
     answers_of,
-    calibration_error,
-    class_accuracies,
+    columns,
     flips,
     packed,
-    reliability,
     unpacked,
 )
 from sparsity_core.data import Split
 from sparsity_core.tickets.row import TicketResult
-
-_DIGITS = 6
 
 
 def behaviour_of(model: nn.Module, samples: Split, device: str) -> dict[str, Any]:
     """The columns of a row that say more than its accuracy."""
     answers = answers_of(model, samples, device=device)
     targets = samples.targets.reshape(-1).cpu()
-    bins = reliability(answers, targets)
-    shares = class_accuracies(answers.predictions, targets)
-    return {
-        "calibration_error": calibration_error(bins),
-        "class_values": json.dumps([None if s is None else round(s, _DIGITS) for s in shares]),
-        "reliability": json.dumps(
-            [[None if x is None else round(x, _DIGITS) for x in astuple(each)] for each in bins]
-        ),
-        "predictions": packed(answers.predictions),
-    }
+    return columns(answers, targets) | {"predictions": packed(answers.predictions)}
 
 
 def against_dense(

@@ -1,4 +1,4 @@
-"""Single classes and confidence drawn: an arm beside the dense networks."""
+"""Single classes and confidence drawn: sparse networks beside dense ones."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, PALETTE, AnyChart
-from sparsity_core.tickets.row import TicketResult
 
-_MARKS = ((GREY, "circle"), (PALETTE[0], "square"))  # dense, the arm
+_MARKS = ((GREY, "circle"), (PALETTE[0], "square"))  # dense, sparse
 
 
-def class_table(
-    named: Mapping[str, Sequence[TicketResult]], classes: Sequence[str]
-) -> pd.DataFrame:
-    """Accuracy of each class in per cent: mean, lowest and highest seed."""
+def class_table(named: Mapping[str, Sequence[str]], classes: Sequence[str]) -> pd.DataFrame:
+    """Accuracy of each class in per cent: mean, lowest and highest seed.
+
+    `named` has the column `class_values` of each network, seed by seed.
+    """
     lines = []
-    for name, rows in named.items():
-        values = pd.DataFrame([json.loads(row.class_values) for row in rows], dtype=float) * 100
+    for name, texts in named.items():
+        values = pd.DataFrame([json.loads(text) for text in texts], dtype=float) * 100
         for label in values:
             own = values[label]
             text = classes[label] if label < len(classes) else str(label)
@@ -27,11 +27,11 @@ def class_table(
     return pd.DataFrame(lines, columns=["network", "class", "accuracy", "low", "high"])
 
 
-def reliability_table(named: Mapping[str, Sequence[TicketResult]]) -> pd.DataFrame:
-    """Bins of confidence with all seeds together, in per cent."""
+def reliability_table(named: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Bins of confidence with all seeds together, in per cent, from columns `reliability`."""
     lines = []
-    for name, rows in named.items():
-        for bins in zip(*(json.loads(row.reliability) for row in rows), strict=True):
+    for name, texts in named.items():
+        for bins in zip(*map(json.loads, texts), strict=True):
             count = sum(each[0] for each in bins)
             if count:
                 sure = sum(n * c for n, c, _ in bins if n) / count
