@@ -28,14 +28,16 @@ RULE = Rule(share=0.2, last_share=0.1)
 Number = Callable[[TicketResult], float]
 
 
-def plan_of(task: Task, seeds: list[int], steps: int, every: int, rounds: int) -> TicketPlan:
+def plan_of(
+    task: Task, seeds: list[int], steps: int, every: int, rounds: int, arms: list[str]
+) -> TicketPlan:
     """The paper's experiment."""
     return plan_tickets(
         task,
         training=LEARNING(steps=steps),
         rule=RULE,
         rounds=rounds,
-        arms=("ticket", "one-shot", "reinitialised"),
+        arms=arms,
         seeds=seeds,
         control_rounds=[n for n in (7, 9, 12) if n <= rounds],
         every=every,
@@ -164,12 +166,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50_000, help="of each training; paper 50,000")
     parser.add_argument("--every", type=int, default=100, help="steps between looks; paper 100")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--arms", default="ticket,one-shot,reinitialised")
     parser.add_argument("--save", type=Path, help="write plan and rows there, as JSON")
     parser.add_argument("--only-stored", action="store_true", help="print what is there already")
     chosen = parser.parse_args()
     task = load_task("mnist-lenet-300-100")
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
-    plan = plan_of(task, seeds, chosen.steps, chosen.every, chosen.rounds)
+    plan = plan_of(task, seeds, chosen.steps, chosen.every, chosen.rounds, chosen.arms.split(","))
     rows = rows_of(plan, task, chosen.folder, chosen.only_stored)
     if chosen.save:
         found = {"plan": plan.to_dict(), "rows": [asdict(row) for row in rows]}
