@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from app.theme import AnyChart, colours, dashes, shapes
+from app.theme import GREY, AnyChart, colours, dashes, shapes
 from sparsity_core.dynamic.row import MovingResult
 
 _HEIGHT = 360  # pixels, without the legend
@@ -139,7 +139,9 @@ def drift_chart(drift: pd.DataFrame) -> AnyChart:
     """A line a layer."""
     names = list(dict.fromkeys(drift["layer"]))
     scale: dict[str, Any] = {"domain": names}
-    legend = alt.Legend(title=None, orient="bottom", columns=3, labelLimit=220)
+    legend = alt.Legend(
+        title=None, orient="bottom", columns=3, labelLimit=220, symbolOpacity=1, symbolStrokeWidth=0
+    )
     base = alt.Chart(drift).encode(
         alt.X("step:Q", title="step of training"),
         alt.Y("sparsity:Q", title="sparsity of the layer (%)", scale=alt.Scale(zero=False)),
@@ -162,14 +164,18 @@ def drift_chart(drift: pd.DataFrame) -> AnyChart:
 
 def _told_apart(names: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
     legend = alt.Legend(
-        title=None, orient="bottom", columns=3, labelLimit=220, symbolOpacity=1, symbolSize=80
-    )
+        title=None, orient="bottom", columns=3, labelLimit=220, symbolOpacity=1, symbolSize=80,
+        symbolStrokeWidth=0,  # the dashes of lines would fray the shapes
+    )  # fmt: skip
     domain: dict[str, Any] = {"domain": list(names)}
     count = len(names)
+    # Grey is dense everywhere, and leaves six rules a colour each.
+    rules = [name for name in names if name != "dense"]
+    colour = dict(zip(rules, colours(len(rules)), strict=True)) | {"dense": GREY}
     return (
         alt.Color(
             "series:N", sort=list(names), legend=legend,
-            scale=alt.Scale(range=colours(count), **domain),
+            scale=alt.Scale(range=[colour[name] for name in names], **domain),
         ),
         alt.Shape(
             "series:N", sort=list(names), legend=legend,

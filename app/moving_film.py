@@ -1,5 +1,6 @@
 """The film of a layer's mask: scrub or play it, with fan-in and input pixels beside it."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
@@ -13,14 +14,20 @@ from app.moving_words import rule_name, words_of
 from app.theme import GREY, SEQUENTIAL, AnyChart
 
 _SECONDS = 0.9  # a frame of a film that plays
+_AGAIN = 4.0  # seconds between two looks at a film that grows
 # Told apart by shape as well; what stays is small and grey, so that change is what is seen.
 _COLOURS = (GREY, "#0072B2", "#009E73", "#D55E00")
 _SHAPES = ("square", "triangle-up", "diamond", "cross")
 _SIZES = (14, 60, 60, 60)
 
 
-def draw_film(experiment: Experiment) -> None:
-    """Choose a training and a layer, then the film."""
+def draw_film(experiment_of: Callable[[], Experiment], growing: bool) -> None:
+    """Choose a training and a layer, then the film; one that is growing is looked at again."""
+    again = _AGAIN if growing else None
+    st.fragment(run_every=again)(lambda: _draw_film(experiment_of(), growing))()
+
+
+def _draw_film(experiment: Experiment, growing: bool) -> None:
     trainings = experiment.filmed()
     if not trainings:
         st.info("The film begins with the first look at a network whose masks move.")
@@ -41,16 +48,30 @@ def draw_film(experiment: Experiment) -> None:
         return
     layer = right.selectbox("Layer", list(film.shapes), key=f"film layer {list(film.shapes)}")
     frames = frames_of(film.masks(layer))
-    key = f"{chosen} {layer} {len(film.steps)}"
-    _play(experiment, frames, film.steps, key)
+    whole = film.steps[-1] == experiment.plan.steps
+    if growing and not whole:
+        st.caption("As far as it was last saved; it goes on here, at its end unless you move it.")
+    key = f"{chosen} {layer} of {experiment.plan.digest}"
+    _play(experiment, frames, film.steps, key, whole)
 
 
-def _play(experiment: Experiment, frames: Frames, steps: list[int], key: str) -> None:
+def place_of(steps: Sequence[int], now: int | None, end: int | None, whole: bool) -> int:
+    """The step to be shown: of a film that grows its end, unless another was chosen.
+
+    `now` is the step that was shown when the film ended at `end`; both are None at first.
+    """
+    if now is None:
+        return steps[min(len(steps) - 1, max(1, (len(steps) - 1) // 3))] if whole else steps[-1]
+    return steps[-1] if now == end or now not in steps else now
+
+
+def _play(experiment: Experiment, frames: Frames, steps: list[int], key: str, whole: bool) -> None:
     last = len(steps) - 1
     playing = last > 0 and st.toggle("Play", key=f"play {key}")
-    place = f"frame {key}"
-    if place not in st.session_state:
-        st.session_state[place] = steps[min(last, max(1, last // 3))]
+    place, end, state = f"frame {key}", f"end {key}", st.session_state
+    if place not in state or state.get(end) != steps[-1]:
+        state[place] = place_of(steps, state.get(place), state.get(end), whole)
+    state[end] = steps[-1]
 
     @st.fragment(run_every=_SECONDS if playing else None)
     def shown() -> None:

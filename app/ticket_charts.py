@@ -83,7 +83,9 @@ def against_left(
     )
     scale = alt.Scale(zero=zero)
     y = alt.Y(f"{column}:Q", title=title, scale=scale)
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, symbolStrokeWidth=0)
+    legend = alt.Legend(
+        title=None, orient="bottom", columns=2, labelLimit=260, symbolOpacity=1, symbolStrokeWidth=0
+    )
     colour = alt.Color(
         "series:N",
         sort=series,

@@ -45,6 +45,7 @@ try:
     live.follow(plan, lambda: draw(plan))
     # Beside the fragment that polls: a film that plays has a clock of its own.
     st.subheader("The film")
-    draw_film(experiment_of(plan))
+    view = live.view_of(plan)
+    draw_film(lambda: experiment_of(plan), growing=view is not None and view.active)
 except SparsityError as error:
     st.error(str(error))

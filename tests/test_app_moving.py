@@ -1,6 +1,7 @@
 """The Moving masks page: the example, a run, the film, and words that make it again."""
 
 import shlex
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,19 +9,20 @@ import pytest
 
 from app import cache
 from app.moving_charts import against_cost, by_step, frame_of, layer_drift
+from app.moving_film import place_of
 from app.moving_form import view_of
 from app.moving_frames import frames_of, pixel_map
 from app.moving_source import example
 from app.moving_words import moving_command, moving_python
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
-from sparsity_core.dynamic import RULES, RigL
+from sparsity_core.dynamic import RULES, RigL, trial
 from sparsity_core.dynamic.film import packed, unpacked
 from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.dynamic.planning import plan_moving
 from sparsity_core.recipe import Training
 from sparsity_core.task import load_task
-from tests.app_session import open_page, own_store, texts, wait_for_jobs
+from tests.app_session import Held, open_page, own_store, texts, wait_for_jobs
 
 __all__ = ["own_store"]
 
@@ -107,6 +109,33 @@ def test_train_and_watch(own_store):
     run = cache.store().runs()[0].id
     app = open_page("runs", run=run[:8])
     assert not app.exception
+
+
+def test_the_film_of_a_training_under_way_is_shown_at_its_end(own_store, monkeypatch):
+    monkeypatch.setattr(trial, "_SAVED_EVERY", 0.0)
+    looks = 4
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: Held(2 * looks + 3))
+    app = open_page("moving", **SMALL)
+    app.button("start").click().run()
+    (job,) = cache.queue().jobs()
+    while job.view.done < 2 * looks + 3:  # dense, static, and rigl up to step 8
+        assert job.view.active, job.view
+        time.sleep(0.02)
+    app = open_page("moving", **SMALL)
+    assert not app.exception
+    place = next(slider for slider in app.select_slider if slider.label == "Step")
+    assert (place.options, place.value) == (["0", "4", "8"], 8)
+    assert "Step **8**, since step 4" in texts(app)
+    assert "it goes on here" in texts(app)
+
+
+def test_a_film_that_grows_is_followed_unless_another_step_was_chosen():
+    assert place_of([0, 4, 8], None, None, whole=False) == 8
+    assert place_of([0, 4, 8, 12], 8, 8, whole=False) == 12
+    assert place_of([0, 4, 8, 12], 4, 8, whole=False) == 4
+    assert place_of([0, 5], 8, 12, whole=False) == 5  # another film
+    assert place_of([0, 4, 8, 12, 16, 20, 24], None, None, whole=True) == 8
+    assert place_of([0], None, None, whole=True) == 0
 
 
 def plan_of(task, **options):

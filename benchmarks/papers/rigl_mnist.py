@@ -2,8 +2,8 @@
 
 Evci et al. 2020 (arXiv 1911.11134), appendix: layers at 99, 89.1 and 0 %, batch 100, rate 0.2 with
 Nesterov momentum and falls to a third, L2 1e-4, updates every 100 steps until step 50,000 of
-120,000 with a cosine from 0.3; 60,000 to train on, pixels from 0 to 1. With fewer steps the falls and the end of updates keep their
-shares.
+120,000 with a cosine from 0.3; 60,000 to train on, pixels from 0 to 1. With fewer steps the falls
+and the end of updates keep their shares.
 
     SPARSITY_DATA=... python -m benchmarks.papers.rigl_mnist --steps 120000 --seeds 0,1,2
 """
