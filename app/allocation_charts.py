@@ -13,11 +13,11 @@ _SIGN = {"emptied": "×", "nearly emptied": "!"}
 _PAIR = [
     alt.Tooltip("name:N"),
     alt.Tooltip("achieved:Q", title="achieved, all prunable weights (%)", format=".1f"),
-    alt.Tooltip("forecast:Q", title="forecast (nats)", format="+.4f"),
-    alt.Tooltip("measured:Q", title="measured (nats)", format="+.4f"),
+    alt.Tooltip("forecast:Q", title="forecast of the rise", format="+.4f"),
+    alt.Tooltip("measured:Q", title="measured rise", format="+.4f"),
     alt.Tooltip("low:Q", title="95 % from", format="+.4f"),
     alt.Tooltip("high:Q", title="95 % to", format="+.4f"),
-    alt.Tooltip("drop:Q", title="drop (points)", format="+.2f"),
+    alt.Tooltip("drop:Q", title="drop of the metric", format="+.2f"),
     alt.Tooltip("status:N"),
     alt.Tooltip("message:N"),
 ]
@@ -29,7 +29,7 @@ _TOOLTIP = [
     alt.Tooltip("kept:Q", title="weights kept", format=","),
     alt.Tooltip("weights:Q", format=","),
     alt.Tooltip("kept_units:Q", title="units kept", format=","),
-    alt.Tooltip("rise:Q", title="loss rise alone (nats)", format="+.4f"),
+    alt.Tooltip("rise:Q", title="loss rise alone", format="+.4f"),
     alt.Tooltip("mark:N", title="warning"),
 ]
 
@@ -149,9 +149,9 @@ def _short(share: float) -> str:
     return f"{share:.0f}" if share >= 9.95 else f"{share:.1f}" if share >= 0.095 else f"{share:.2g}"
 
 
-def dumbbell(table: pd.DataFrame, setting: Setting) -> AnyChart:
+def dumbbell(table: pd.DataFrame, setting: Setting, counted_in: str) -> AnyChart:
     """Forecast and measured loss rise of each row, on one line."""
-    x = f"loss rise (nats, {setting.samples:,} {setting.split} samples)"
+    x = f"loss rise ({counted_in}, {setting.samples:,} {setting.split} samples)"
     y = alt.Y("rule:N", title=None, sort=list(table["rule"]))
     base = alt.Chart(table).encode(y)
     kinds = ("forecast", "measured")
@@ -184,7 +184,7 @@ def dumbbell(table: pd.DataFrame, setting: Setting) -> AnyChart:
     return alt.layer(zero, interval, between, points).properties(height=110 + 30 * len(table))
 
 
-def additivity(table: pd.DataFrame, setting: Setting) -> AnyChart:
+def additivity(table: pd.DataFrame, setting: Setting, counted_in: str) -> AnyChart:
     """Measured joint loss rise over the sum of single layers, with the line on which they agree."""
     rules = list(dict.fromkeys(table["rule"]))
     most = max(float(table[["forecast", "high"]].max().max()), 0.01)
@@ -192,8 +192,10 @@ def additivity(table: pd.DataFrame, setting: Setting) -> AnyChart:
     # Rises span decades and may be below zero: linear near zero, logarithmic further out.
     scale = alt.Scale(type="symlog", constant=0.05, domain=[least, 1.1 * most], nice=False)
     axis = alt.Axis(values=[-0.1, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100], format="~g")
-    x = alt.X("forecast:Q", title="sum of layers pruned alone (nats)", scale=scale, axis=axis)
-    title = f"measured (nats, {setting.samples:,} {setting.split} samples)"
+    x = alt.X(
+        "forecast:Q", title=f"sum of layers pruned alone ({counted_in})", scale=scale, axis=axis
+    )
+    title = f"measured ({counted_in}, {setting.samples:,} {setting.split} samples)"
     y = alt.Y("measured:Q", title=title, scale=scale, axis=axis)
     ends = pd.DataFrame({"forecast": [least, most], "measured": [least, most]})
     line = alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4], strokeWidth=1.5).encode(x, y)

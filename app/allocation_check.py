@@ -17,6 +17,7 @@ from app.tradeoff_view import start_label
 from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
 from sparsity_core.recipe import Recipe
 from sparsity_core.store import Store
+from sparsity_core.units import loss_in, unit_of
 
 HAND = "in hand"
 WIDTHS = (2, 3)  # of the two columns
@@ -83,7 +84,7 @@ def compared(rules: Sequence[Ruled], rows: Sequence[CurveResult]) -> pd.DataFram
                 "measured": row.loss_rise,
                 "low": row.loss_rise_low,
                 "high": row.loss_rise_high,
-                "drop": _percent(row.drop),
+                "drop": None if row.drop is None else unit_of(row.metric).scale * row.drop,
                 "samples": row.samples,
                 "split": row.split,
                 "status": row.status,
@@ -105,7 +106,7 @@ def draw_truth(plan: CurvePlan, table: pd.DataFrame) -> None:
     drawn = table[table["measured"].notna()] if len(table) else table
     if len(drawn):
         words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
-        chart = dumbbell(drawn, plan.setting)
+        chart = dumbbell(drawn, plan.setting, loss_in(cache.task(plan.model).loss))
         export.show(chart, drawn, f"forecast-{plan.model}", **words)
     if len(own):
         _say_truth(plan, own.iloc[0])
@@ -115,9 +116,11 @@ def _say_truth(plan: CurvePlan, row: Any) -> None:
     if pd.isna(row["measured"]):
         st.warning(f"{row['status']}: {row['message']}")
         return
+    unit, counted_in = unit_of(plan.setting.metric), loss_in(cache.task(plan.model).loss)
     text = (
-        f"Measured {row['measured']:+.3f} nats (paired 95 %: {row['low']:+.3f} to "
-        f"{row['high']:+.3f}), {plan.setting.metric} {row['drop']:+.2f} points lost, "
+        f"Measured {row['measured']:+.3f} {counted_in} (paired 95 %: {row['low']:+.3f} to "
+        f"{row['high']:+.3f}), {plan.setting.metric} gets worse by "
+        f"{unit.change(row['drop'] / unit.scale)}, "
         f"{row['samples']:,} {row['split']} samples."
     )
     if pd.notna(row["forecast"]):
@@ -143,7 +146,7 @@ def draw_additivity(plan: CurvePlan, table: pd.DataFrame) -> None:
     sound = table[(table["status"] == "ok") & table["forecast"].notna()]
     if len(sound):
         words: dict[str, Any] = {"command": curve_command(plan), "python": curve_python(plan)}
-        chart = additivity(sound, plan.setting)
+        chart = additivity(sound, plan.setting, loss_in(cache.task(plan.model).loss))
         export.show(chart, table, f"additivity-{plan.model}", **words)
         st.caption(_summary(sound, len(table)))
     else:

@@ -15,6 +15,7 @@ from app.forms import manual_text
 from app.state import Frame
 from sparsity_core.allocations import Manual
 from sparsity_core.sweep.forecast import Forecast
+from sparsity_core.units import loss_in
 
 _FILES = Path(__file__).parent
 _KEY = "allocation-bars"
@@ -40,7 +41,8 @@ def draw_editor(frame: Frame, hand: Ruled, rules: list[Ruled]) -> None:
     if hand.reason:
         st.error(f"{hand.reason}. Start from a rule, or mend the sidebar's recipe.")
         return
-    _draw_numbers(hand)
+    counted_in = loss_in(cache.task(frame.model).loss)
+    _draw_numbers(hand, counted_in)
     component = st.components.v2.component(
         "allocation_bars",
         html='<div class="box"><div class="rows"></div></div>',
@@ -51,14 +53,14 @@ def draw_editor(frame: Frame, hand: Ruled, rules: list[Ruled]) -> None:
     component(
         key=_KEY,
         data={
-            "rows": _rows(hand, cache.facts(frame.model).layers),
+            "rows": _rows(hand, cache.facts(frame.model).layers, counted_in),
             "only": None if fixed is None else 100 * fixed,
         },
         on_edited_change=partial(_take_edited, dict(hand.outcome.skipped)),
     )
 
 
-def _draw_numbers(hand: Ruled) -> None:
+def _draw_numbers(hand: Ruled, counted_in: str) -> None:
     outcome, forecast = hand.outcome, hand.forecast
     shares = outcome.shares
     weights, kept = sum(s.weights for s in shares), sum(s.kept for s in shares)
@@ -70,12 +72,12 @@ def _draw_numbers(hand: Ruled) -> None:
     columns[1].caption(f"{kept_macs:,} of {macs:,} a sample: a count, not a speed")
     total = forecast.total if forecast else None
     columns[2].metric(
-        "Forecast of the loss rise", "unknown" if total is None else f"{total:+.3f} nats"
+        "Forecast of the loss rise", "unknown" if total is None else f"{total:+.3f} {counted_in}"
     )
-    columns[2].caption(_about(forecast))
+    columns[2].caption(_about(forecast, counted_in))
 
 
-def _about(forecast: Forecast | None) -> str:
+def _about(forecast: Forecast | None, counted_in: str) -> str:
     if forecast is None:
         return "No sweep of single layers to go by."
     if forecast.unknown:
@@ -84,14 +86,14 @@ def _about(forecast: Forecast | None) -> str:
         others = len(forecast.unknown) - 1
         also = f", and {others} more layer{'s' if others > 1 else ''}" if others else ""
         text = f"Unknown for {layer} ({why}){also}."
-        return f"{text} The others add up to {known:+.3f} nats." if forecast.rises else text
+        return f"{text} The others add up to {known:+.3f} {counted_in}." if forecast.rises else text
     worst = max(forecast.rises, key=forecast.rises.__getitem__, default=None)
     if worst is None or forecast.rises[worst] <= 0:
         return "The sum over layers pruned alone."
     return f"The sum over layers pruned alone; most from {worst}, {forecast.rises[worst]:+.3f}."
 
 
-def _rows(hand: Ruled, layers: Iterable[str]) -> list[dict[str, Any]]:
+def _rows(hand: Ruled, layers: Iterable[str], counted_in: str) -> list[dict[str, Any]]:
     """What the component needs of each layer; those that are refused stand in their place."""
     shares = {share.layer: share for share in hand.outcome.shares}
     skipped = dict(hand.outcome.skipped)
@@ -99,7 +101,7 @@ def _rows(hand: Ruled, layers: Iterable[str]) -> list[dict[str, Any]]:
         {
             "layer": layer,
             "percent": 100 * shares[layer].asked if layer in shares else 0,
-            "says": _says(shares[layer], hand.forecast)
+            "says": _says(shares[layer], hand.forecast, counted_in)
             if layer in shares
             else f"stays dense: {skipped.get(layer, '')}",
             "refused": layer not in shares,
@@ -108,12 +110,12 @@ def _rows(hand: Ruled, layers: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _says(share: Share, forecast: Forecast | None) -> str:
+def _says(share: Share, forecast: Forecast | None, counted_in: str) -> str:
     text = f"keeps {share.kept:,} of {share.weights:,}"
     if abs(share.asked - share.achieved) >= 0.0005:
         text += f" ({100 * share.achieved:.1f} % achieved)"
     if forecast and share.layer in forecast.rises:
-        text += f"; alone {forecast.rises[share.layer]:+.3f} nats"
+        text += f"; alone {forecast.rises[share.layer]:+.3f} {counted_in}"
     elif forecast:
         text += "; alone: not measured so far out"
     return text

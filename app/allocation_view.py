@@ -163,4 +163,4 @@ def _forecast(rule: Ruled) -> str:
     if rule.forecast.total is None:
         beyond = len(rule.forecast.unknown)
         return f"; no forecast, {beyond} layer{'s' if beyond > 1 else ''} beyond the sweep"
-    return f"; forecast {rule.forecast.total:+.3f} nats"
+    return f"; forecast of the loss rise {rule.forecast.total:+.3f}"

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app.forms import warn_of_unknown
+from sparsity_core.metrics import is_share
 from sparsity_core.sweep.plan import ENGINES, FAST, SAMPLERS
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
@@ -26,6 +27,9 @@ _WORDS = {
 
 def choose_question(metric: str) -> Question | None:
     """The question about a metric that points answer early; None for exact numbers."""
+    if not is_share(metric):
+        st.caption(f"Early answers need a share of right answers; {metric} is none.")
+        return None
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     warn_of_unknown("sweep-answer", _ANSWERS)
     answer = left.selectbox(

@@ -13,6 +13,7 @@ from app import export
 from app.curve_names import label
 from app.theme import GREY, PALETTE
 from sparsity_core.recipe import Recipe
+from sparsity_core.units import unit_of
 
 _WHAT = {
     "model.safetensors": "Checkpoint: the same keys, pruned",
@@ -69,8 +70,12 @@ def _ms(seconds: Mapping[str, Any], name: str) -> float | None:
 
 def _draw_worth(card: Mapping[str, Any]) -> None:
     columns = st.columns(4)
-    drop = f"{-100 * card['drop']:+.2f} points"
-    columns[0].metric(card["metric"].capitalize(), f"{card['value']:.2%}", drop)
+    unit = unit_of(card["metric"])
+    columns[0].metric(
+        card["metric"].capitalize(), unit.said(card["value"]),
+        f"{unit.change(card['drop'])} worse" if card["drop"] > 0 else "no worse than dense",
+        delta_color="inverse" if card["drop"] > 0 else "off",
+    )  # fmt: skip
     columns[1].metric("Weights zero", f"{card['pruned']['sparsity']:.1%}")
     if shrunk := card.get("shrunk"):
         share = shrunk["parameters"] / card["dense"]["parameters"]
@@ -79,14 +84,13 @@ def _draw_worth(card: Mapping[str, Any]) -> None:
             delta_color="inverse",
         )  # fmt: skip
         columns[3].metric("Speed, shrunk", f"{shrunk['speedup']:.2f}x dense")
-    low, high = (f"{-100 * card[bound]:+.2f}" for bound in ("drop_high", "drop_low"))
     recipe = Recipe.from_dict(card["recipe"])
     epochs = recipe.training.epochs if recipe.training else 0
     st.caption(
         f"{label(recipe)}, {recipe.sparsity:.0%}, {epochs} epochs of fine-tuning. "
         f"{card['metric'].capitalize()} on {card['samples']:,} {card['split']} samples "
-        f"({card['dense_value']:.2%} dense; "
-        f"paired 95 % interval of the change {low} to {high} points)."
+        f"({unit.said(card['dense_value'])} dense; paired 95 % interval of the drop "
+        f"{unit.change(card['drop_low'])} to {unit.change(card['drop_high'])}, + is worse)."
     )
 
 

@@ -25,7 +25,7 @@ def draw_card(task: Task) -> None:
     """Accuracy on each split with its interval, and where the model comes from."""
     card = task.card
     if card is None:
-        st.info("This model came without a card; its accuracy is measured by the first sweep.")
+        st.info(f"This model came without a card; the first sweep measures its {task.metric.name}.")
         if task.notes:
             st.text("\n".join(task.notes))  # not as Markdown: names of files may be in it
         return

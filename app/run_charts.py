@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, AnyChart, colours, shapes
-from app.units import PER_CENT, unit_of
+from sparsity_core.units import PER_CENT, unit_of
 
 
 def scatter(joined: pd.DataFrame, by: str, metric: str) -> AnyChart:

@@ -9,8 +9,8 @@ import streamlit as st
 from app import export
 from app.run_charts import scatter
 from app.run_table import IDENTITY, compared, differing, rows_table
-from app.units import PER_CENT, Unit, unit_of
 from sparsity_core.store import RunInfo, Store
+from sparsity_core.units import PER_CENT, Unit, unit_of
 
 _MEASURED = ["B - A"] + [
     f"{name} {run}" for name in ("value", "drop", "drop_low", "drop_high") for run in "AB"

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, PALETTE, AnyChart
+from sparsity_core.units import PER_CENT, Unit
 
 BEATS, UNCLEAR, NO_BETTER = "beats chance", "unclear", "no better than chance"
 EMPTIED = "empties a layer"
@@ -20,18 +21,20 @@ _LOOKS = {  # what a point is -> colour, shape
 }
 
 
-def dots(table: pd.DataFrame, title: str) -> AnyChart:
+def dots(table: pd.DataFrame, title: str, unit: Unit) -> AnyChart:
     """Best on top; those that do not beat chance bear a sign before their name as well."""
     known = table[table["value"].notna()].copy()
     known["mark"] = known["control"].where(known["control"] != "", known["verdict"])
     known["mark"] = known["mark"].where(known["mark"] != "", "not compared yet")
     known["scorer"] = known["scorer"].map(_signs(known)).fillna(known["scorer"])
     own = known[known["control"] != "shuffled"]
-    order = list(own.groupby("scorer")["value"].mean().sort_values(ascending=False).index)
+    order = list(own.groupby("scorer")["drop"].mean().sort_values().index)
     order += [scorer for scorer in dict.fromkeys(known["scorer"]) if scorer not in order]
     marks = [mark for mark in _LOOKS if (known["mark"] == mark).any()]
-    ends = known[["low", "high", "value", "dense"]]
-    domain = [float(ends.min().min()) - 2, min(101.0, float(ends.max().max()) + 2)]
+    ends = known[["low", "high", "value", "dense_value"]]
+    least, most = float(ends.min().min()), float(ends.max().max())
+    room = 2.0 if unit is PER_CENT else 0.04 * ((most - least) or 1.0)
+    domain = [least - room, min(101.0, most + room) if unit is PER_CENT else most + room]
     scale = alt.Scale(domain=domain, nice=False)
     x = alt.X("value:Q", title=title, scale=scale)
     axis = alt.Axis(labelOverlap=False, labelLimit=200, grid=True)
@@ -46,12 +49,12 @@ def dots(table: pd.DataFrame, title: str) -> AnyChart:
     )
     base = alt.Chart(known).encode(y=y, color=colour)
     points = base.mark_point(filled=True, size=95, opacity=0.9).encode(
-        x=x, shape=shape, tooltip=_TOOLTIP
+        x=x, shape=shape, tooltip=_tooltip(unit)
     )
     measured = known["control"] == ""
     bars = alt.Chart(known[measured]).encode(y=y, color=colour)
     intervals = bars.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
-    layers = [*_band(known, x), *_dense(known, x), intervals, points]
+    layers = [*_band(known, x), *_dense(known, x, unit), intervals, points]
     return alt.layer(*layers).properties(height=100 + 26 * len(order))
 
 
@@ -63,9 +66,10 @@ def _band(known: pd.DataFrame, x: alt.X) -> list[AnyChart]:
     return [alt.Chart(band).mark_rect(color=GREY, opacity=0.25).encode(x, x2="to:Q")]
 
 
-def _dense(known: pd.DataFrame, x: alt.X) -> list[AnyChart]:
-    rule = alt.Chart(pd.DataFrame({"value": [known["dense"].iloc[0]]}))
-    name = f"dense {known['dense'].iloc[0]:.1f} %"
+def _dense(known: pd.DataFrame, x: alt.X, unit: Unit) -> list[AnyChart]:
+    value = known["dense_value"].iloc[0]
+    rule = alt.Chart(pd.DataFrame({"value": [value]}))
+    name = f"dense {value:.1f} %" if unit is PER_CENT else f"dense {value:.4g}"
     text: dict[str, Any] = {"align": "right", "dx": -5, "color": GREY, "fontSize": 11}
     return [
         rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x),
@@ -83,12 +87,13 @@ def _signs(known: pd.DataFrame) -> dict[str, str]:
     }
 
 
-_TOOLTIP = [
-    alt.Tooltip("scorer:N"),
-    alt.Tooltip("mark:N", title="point"),
-    alt.Tooltip("seed:Q"),
-    alt.Tooltip("value:Q", title="value (%)", format=".2f"),
-    alt.Tooltip("low:Q", title="95 % from", format=".2f"),
-    alt.Tooltip("high:Q", title="95 % to", format=".2f"),
-    alt.Tooltip("status:N"),
-]
+def _tooltip(unit: Unit) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("scorer:N"),
+        alt.Tooltip("mark:N", title="point"),
+        alt.Tooltip("seed:Q"),
+        alt.Tooltip("value:Q", title=unit.title("value"), format=unit.value),
+        alt.Tooltip("low:Q", title="95 % from", format=unit.value),
+        alt.Tooltip("high:Q", title="95 % to", format=unit.value),
+        alt.Tooltip("status:N"),
+    ]

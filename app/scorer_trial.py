@@ -20,6 +20,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.store import Store
+from sparsity_core.units import around_dense, in_units, unit_of, worse_is
 
 LAYER, MODEL = "This layer", "Whole model"
 _SEEDS = 5  # of random scores
@@ -103,8 +104,9 @@ def draw_trial(trial: Trial, store: Store) -> None:
     if table["value"].notna().any():
         command = "\n".join(map(curve_command, trial.plans))
         python = "\n\n".join(map(curve_python, trial.plans))
-        title = f"{setting.metric} (%, {setting.samples:,} {setting.split} samples)"
-        chart = dots(table, title)
+        samples = f"{setting.samples:,} {setting.split} samples"
+        title = unit_of(setting.metric).title(setting.metric, samples)
+        chart = dots(table, title, unit_of(setting.metric))
         export.show(chart, table, name, command=command, python=python, key="trial")
         shuffle = (
             " In one layer a shuffled mask is a random one."
@@ -115,24 +117,25 @@ def draw_trial(trial: Trial, store: Store) -> None:
             f"{100 * plan.sparsities[0]:g} % of {where} set to zero, no fine-tuning; "
             f"{setting.score_samples} train samples score. Bars: the paired 95 % interval over "
             f"samples, hung from the dense line. Band: lowest to highest of {_SEEDS} random "
-            f"seeds. A scorer that {BEATS} has its whole interval above the band and its own "
-            f"shuffled mask; ? {UNCLEAR}: only its dot; \N{MULTIPLICATION SIGN} {NO_BETTER}: not "
-            f"even that.{shuffle}" + _emptied(table)
+            f"seeds. A scorer that {BEATS} has its whole interval on the better side of the band "
+            f"and of its own shuffled mask; ? {UNCLEAR}: only its dot; \N{MULTIPLICATION SIGN} "
+            f"{NO_BETTER}: not even that.{shuffle}" + _emptied(table)
         )
     _draw_numbers(table, setting.metric)
 
 
 def table_of(rows: Sequence[CurveResult]) -> pd.DataFrame:
-    """One row a point in per cent: which control it is, its interval, and its verdict."""
+    """One row a point: which control it is, its interval, and its verdict; in the metric's unit."""
     found = [
         {
             "scorer": row.scorer.removesuffix(", shuffled"),
             "control": _control(row),
             "seed": row.seed,
-            "value": _percent(row.value),
-            "low": _percent(row.dense_value, minus=row.drop_high),
-            "high": _percent(row.dense_value, minus=row.drop_low),
-            "dense": _percent(row.dense_value),
+            "value": row.value,
+            "dense_value": row.dense_value,
+            "drop": row.drop,
+            "drop_low": row.drop_low,
+            "drop_high": row.drop_high,
             "samples": row.samples,
             "split": row.split,
             "status": row.status,
@@ -143,30 +146,33 @@ def table_of(rows: Sequence[CurveResult]) -> pd.DataFrame:
     table = pd.DataFrame(found)
     if table.empty:
         return table
-    for column in ("value", "low", "high", "dense"):
-        table[column] = pd.to_numeric(table[column])
-    chance = table.loc[table["control"] == "random", "value"].dropna()
-    shuffled = table[table["control"] == "shuffled"].groupby("scorer")["value"].max()
+    numbers = ["value", "dense_value", "drop", "drop_low", "drop_high"]
+    table[numbers] = in_units(rows).scale * table[numbers].apply(pd.to_numeric)
+    table = table.assign(**around_dense(table))
+    # Drops, as they say which of two values is the better one, whichever way the metric counts.
+    chance = table.loc[table["control"] == "random", "drop"].dropna()
+    shuffled = table[table["control"] == "shuffled"].groupby("scorer")["drop"].min()
     # A scorer has to beat both: random scores, and its own counts without its ranking.
     own = table["scorer"].map(shuffled).astype(float)
     known = len(chance) > 0
-    table["bar"] = own.fillna(chance.max()).clip(lower=chance.max()) if known else math.nan
+    bar = own.fillna(chance.min()).clip(upper=chance.min()) if known else own * math.nan
+    table["bar"] = table["dense_value"] + worse_is(table) * bar
     table["verdict"] = [
-        "" if row.control else _verdict(row.status, row.value, row.low, row.bar)
-        for row in table.itertuples()
+        "" if row.control else _verdict(row.status, row.drop, row.drop_high, most)
+        for row, most in zip(table.itertuples(), bar, strict=True)
     ]
     return table
 
 
-def _verdict(status: str, value: float, low: float, bar: float) -> str:
-    """Against the better of both controls; nothing while random is not there."""
+def _verdict(status: str, drop: float, high: float, bar: float) -> str:
+    """Against the better of both controls, by drops; nothing while random is not there."""
     if status == "collapsed":
         return EMPTIED
-    if pd.isna(bar) or pd.isna(value):
+    if pd.isna(bar) or pd.isna(drop):
         return ""
-    if low > bar:
+    if high < bar:
         return BEATS
-    return UNCLEAR if value > bar else NO_BETTER
+    return UNCLEAR if drop < bar else NO_BETTER
 
 
 def _emptied(table: pd.DataFrame) -> str:
@@ -198,14 +204,15 @@ def _plan(frame: Frame, recipes: Sequence[Recipe], seeds: int) -> CurvePlan:
 
 
 def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
+    unit = unit_of(metric)
     columns = {
         "scorer": "scorer",
         "control": "control",
         "seed": "seed",
-        "value": f"{metric} (%)",
+        "value": unit.title(metric),
         "low": "95 % from",
         "high": "95 % to",
-        "bar": "best of chance (%)",
+        "bar": unit.title("best of chance"),
         "verdict": "verdict",
         "samples": "samples",
         "split": "split",
@@ -216,8 +223,4 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
     title = "Every point" + (f"; {unsound} without a sound number" if unsound else "")
     with st.expander(title):
         shown = table[list(columns)].rename(columns=columns)
-        st.dataframe(shown.style.format(precision=2), hide_index=True, placeholder="")
-
-
-def _percent(share: float | None, minus: float | None = 0.0) -> float | None:
-    return None if share is None or minus is None else 100 * (share - minus)
+        st.dataframe(shown.style.format(precision=unit.precision), hide_index=True, placeholder="")

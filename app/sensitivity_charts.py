@@ -8,11 +8,11 @@ import altair as alt
 import pandas as pd
 
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
-from app.units import PER_CENT, RAW, Unit, around_dense, in_units, unit_of
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.asked import said, stopped
 from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.units import PER_CENT, RAW, Unit, around_dense, in_units, unit_of
 
 _SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
 _INWARDS = alt.expr("datum.sparsity > 50 ? 'right' : 'left'")  # words stay inside the chart

@@ -14,11 +14,11 @@ from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from app.state import take_recipe
-from app.units import PER_CENT, Unit, unit_of
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.choice import Choice, recipe_from, sparsest_within
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
+from sparsity_core.units import PER_CENT, Unit, unit_of
 
 _INTERVALS = (
     "From and to: where the drop lies. 95 % for each exact point; an early answer's interval holds "

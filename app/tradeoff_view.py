@@ -14,13 +14,13 @@ from app.known_sweeps import known_sweeps
 from app.live import duration
 from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
-from app.units import unit_of
 from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
 from sparsity_core.recipe import STAGES
 from sparsity_core.repairs import repairs_label
 from sparsity_core.schedules import SCHEDULES
 from sparsity_core.structures import STRUCTURES
+from sparsity_core.units import unit_of
 
 _START = 5.0  # seconds until a worker has imported torch and loaded the task
 _MOST = 12  # curves that colours and shapes still tell apart

@@ -16,6 +16,7 @@ from app.tuning_job import TuningJob, jobs, submit
 from sparsity_core.curve import CurvePlan
 from sparsity_core.machine import resolve_device
 from sparsity_core.recipe import Recipe, Training
+from sparsity_core.units import loss_in, unit_of
 
 
 def draw_tuning(frame: Frame, plan: CurvePlan) -> None:
@@ -83,18 +84,25 @@ def _draw(job: TuningJob, recipe: Recipe) -> None:
     if job.active:
         left.progress(last / max(total or 1, 1), f"step {last:,} of {total:,}")
         right.button("Stop", key="tuning stop", on_click=job.stop)
-    metric = cache.task(job.model).metric.name
+    task = cache.task(job.model)
+    metric, unit = task.metric.name, unit_of(task.metric.name)
     looks = [step.look for step in steps if step.look]
     ended = "" if job.active else f" Ended at step {last:,} of {total:,}."
     st.markdown(
-        f"As pruned: {looks[0].value:.2%}. Best: **{best.value:.2%}** at step {best.step:,} "
-        f"({metric} on {len(cache.task(job.model).validation):,} validation samples).{ended}"
+        f"As pruned: {unit.said(looks[0].value)}. Best: **{unit.said(best.value)}** at step "
+        f"{best.step:,} ({metric} on {len(task.validation):,} validation samples).{ended}"
     )
     table = table_of(job)
     left, right = st.columns(2)
     with left:
         name = f"fine-tune-loss-{job.model}"
-        export.show(loss_chart(table), table, name, key="tuning loss", python=_python(job))
+        export.show(
+            loss_chart(table, loss_in(task.loss)),
+            table,
+            name,
+            key="tuning loss",
+            python=_python(job),
+        )
     with right:
         name = f"fine-tune-{job.model}"
         export.show(value_chart(table, metric), table, name, key="tuned", python=_python(job))
@@ -106,26 +114,28 @@ def _draw(job: TuningJob, recipe: Recipe) -> None:
 
 
 def table_of(job: TuningJob) -> pd.DataFrame:
-    """One row a step: its loss, and where there was a look the validation loss and metric (%)."""
+    """One row a step: its loss; where there was a look also validation loss and metric."""
+    scale = unit_of(cache.task(job.model).metric.name).scale
     return pd.DataFrame(
         [
-            (s.step, s.loss, s.look and s.look.loss, s.look and 100 * s.look.value)
+            (s.step, s.loss, s.look and s.look.loss, s.look and scale * s.look.value)
             for s in list(job.steps)
         ],
         columns=["step", "loss", "validation_loss", "value"],
     ).astype(float)
 
 
-def loss_chart(table: pd.DataFrame) -> AnyChart:
+def loss_chart(table: pd.DataFrame, counted_in: str) -> AnyChart:
     """The loss of every step, and that of the validation split where there was a look."""
     x = alt.X("step:Q", title="step")
     scale = alt.Scale(zero=False)
+    title = f"loss ({counted_in}; solid: batch, dashed: validation)"
     each = (
         alt.Chart(table[table["loss"].notna()])
         .mark_line(color=PALETTE[0], strokeWidth=1, opacity=0.7)
         .encode(
             x,
-            alt.Y("loss:Q", title="loss (nats; solid: batch, dashed: validation)", scale=scale),
+            alt.Y("loss:Q", title=title, scale=scale),
             tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4~f")],
         )
     )
@@ -144,14 +154,15 @@ def loss_chart(table: pd.DataFrame) -> AnyChart:
 
 def value_chart(table: pd.DataFrame, metric: str) -> AnyChart:
     """The metric of the validation split at each look."""
-    title = f"validation {metric} (%)"
+    unit = unit_of(metric)
+    title = unit.title(f"validation {metric}")
     return (
         alt.Chart(table[table["value"].notna()])
         .mark_line(point=alt.OverlayMarkDef(color=PALETTE[2]), color=PALETTE[2])
         .encode(
             alt.X("step:Q", title="step"),
             alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            tooltip=["step:Q", alt.Tooltip("value:Q", title=title, format=".2f")],
+            tooltip=["step:Q", alt.Tooltip("value:Q", title=title, format=unit.value)],
         )
         .properties(height=300)
     )

@@ -8,6 +8,7 @@ import streamlit as st
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.uploaded import forget
+from sparsity_core.metrics import is_share
 from sparsity_core.quarantine import Admitted, admit
 from sparsity_core.task import CatalogEntry, load_task
 
@@ -75,10 +76,11 @@ def _by_code(reference: str) -> Admitted:
     if ":" not in reference:
         raise SparsityError(f"{reference!r}: write module:factory, and ?data=PATH&weights=FILE")
     task = load_task(reference)
-    if not task.metric.share:
+    # A run remembers its metric by name alone, and charts go by that.
+    if is_share(task.metric.name) != task.metric.share:
         raise SparsityError(
-            f"{reference}: the charts show per cent, and {task.metric.name} is no share; "
-            f"measure it with the command, sparsity sweep '{reference}', or add &metric=agreement"
+            f"{reference}: its metric {task.metric.name!r} is no share, which its name does not "
+            "tell; add &metric=module:function, or &metric= and a name of `sparsity sweep --help`"
         )
     return Admitted(reference, reference, task.notes)
 

@@ -8,6 +8,7 @@ from app.moving_form import choose_moving
 from app.moving_source import Experiment, example, stored
 from app.moving_view import draw_moving, start_label
 from app.moving_words import STORY
+from app.only_shares import stop_unless_share
 from app.state import frame
 from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.errors import SparsityError
@@ -23,12 +24,16 @@ chosen = frame()
 cache.task(chosen.model)
 
 
-def draw(plan: MovingPlan) -> None:
-    shown = experiment_of(plan)
+def draw(shown: Experiment) -> None:
     if shown.command:
         st.subheader("A finished example")
         st.caption(f"It ships with this version; `{shown.command}` made it. Yours takes its place.")
     draw_moving(shown)
+
+
+def draw_example() -> None:
+    if shipped := example():
+        draw(shipped)
 
 
 def experiment_of(plan: MovingPlan) -> Experiment:
@@ -40,9 +45,10 @@ def experiment_of(plan: MovingPlan) -> Experiment:
 
 
 try:
+    stop_unless_share(chosen.model, "sparsity train", draw_example)
     plan = choose_moving(chosen)
     live.start_button(plan, *start_label(plan, cache.store().rows(plan)))
-    live.follow(plan, lambda: draw(plan))
+    live.follow(plan, lambda: draw(experiment_of(plan)))
     # Beside the fragment that polls: a film that plays has a clock of its own.
     st.subheader("The film")
     view = live.view_of(plan)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cache, live
+from app.only_shares import stop_unless_share
 from app.state import frame
 from app.ticket_cost import draw_cost, start_label
 from app.ticket_form import choose_tickets
@@ -29,16 +30,23 @@ def draw(plan: TicketPlan) -> None:
     active = view is not None and view.active
     if active:
         draw_under_way(found)
-    shipped = None if found.rows or active else example()
-    if shipped is None:
+    if found.rows or active or not draw_example():
         draw_tickets(found)
-        return
+
+
+def draw_example() -> bool:
+    """The finished one, where one is installed."""
+    shipped = example()
+    if shipped is None:
+        return False
     st.subheader("A finished example")
     st.caption(f"It ships with this version; `{shipped.command}` made it. Yours takes its place.")
     draw_tickets(shipped)
+    return True
 
 
 try:
+    stop_unless_share(chosen.model, "sparsity tickets", draw_example)
     plan = choose_tickets(chosen)
     rows = cache.store().rows(plan)
     draw_cost(plan, rows)

@@ -9,6 +9,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.export.pruned import Pruned, shrunk, speeds
 from sparsity_core.kernels import sparsify
 from sparsity_core.kernels.timing import Times
+from sparsity_core.units import PER_CENT, unit_of
 
 DENSE = "dense"
 
@@ -17,7 +18,7 @@ DENSE = "dense"
 class Requirements:
     """What a model has to reach; None asks nothing."""
 
-    max_drop: float | None = None  # in points: hundredths of the metric
+    max_drop: float | None = None  # in points of a metric that is a share, else in its number
     min_speedup: float | None = None  # over the dense model
     confident: bool = False  # the whole 95 % interval has to be within `max_drop`
     batch: int = 1  # samples a forward pass whose time is taken
@@ -29,7 +30,7 @@ class Requirements:
         if self.min_speedup is not None and not 0 < self.min_speedup < float("inf"):
             raise SparsityError(f"min-speedup must be more than 0, got {self.min_speedup}")
         if self.max_drop is not None and not abs(self.max_drop) < float("inf"):
-            raise SparsityError(f"max-drop must be a number of points, got {self.max_drop}")
+            raise SparsityError(f"max-drop must be a number, got {self.max_drop}")
         if self.batch < 1 or self.threads < 1:
             raise SparsityError("batch and threads must be 1 or more")
 
@@ -59,18 +60,17 @@ def check(pruned: Pruned, asked: Requirements) -> list[Finding]:
 
 
 def _drop(pruned: Pruned, most: float, confident: bool) -> Finding:
-    found, metric = pruned.comparison, pruned.task.metric
-    sign = 1 if metric.higher_is_better else -1
-    drop = 100 * sign * found.drop
-    low, high = sorted(100 * sign * bound for bound in (found.drop_low, found.drop_high))
+    found, name = pruned.comparison, pruned.task.metric.name
+    unit = unit_of(name)
+    drop, high = unit.scale * found.drop, unit.scale * found.drop_high
     what = "upper end of the drop's 95 % interval" if confident else "drop"
     return Finding(
-        what=f"{what} of {metric.name}",
-        asked=f"at most {most:g} points",
+        what=f"{what} of {name}",
+        asked=f"at most {most:g}{' points' if unit is PER_CENT else ' worse'}",
         measured=(
-            f"{drop:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} (paired): "
-            f"{100 * found.dense_value:.2f} dense, {100 * found.value:.2f} pruned, "
-            f"{found.samples:,} {pruned.split} samples"
+            f"{unit.change(found.drop)}, 95 % interval {unit.change(found.drop_low)} to "
+            f"{unit.change(found.drop_high)} (paired): {unit.said(found.dense_value)} dense, "
+            f"{unit.said(found.value)} pruned, {found.samples:,} {pruned.split} samples"
         ),
         met=(high if confident else drop) <= most,
     )

@@ -28,6 +28,7 @@ from sparsity_core.scorers import SCORERS, Magnitude, Random, Taylor
 from sparsity_core.setting import draw_batches
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import load_task
+from sparsity_core.units import unit_of
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
 from tests.test_app_masks import drawn
 
@@ -317,7 +318,7 @@ def test_verdicts_go_by_the_better_of_both_controls():
     assert table["wanda", ""] == NO_BETTER
     assert table["magnitude", "shuffled"] == ""
     assert table["obd", ""] == NO_BETTER  # better than random, but not than its own counts
-    chart = dots(table_of(rows), "accuracy (%)").to_dict()
+    chart = dots(table_of(rows), "accuracy (%)", unit_of("accuracy")).to_dict()
     names = {r["scorer"] for d in chart["datasets"].values() for r in d if "scorer" in r}
     assert {"magnitude", "? taylor", "\N{MULTIPLICATION SIGN} wanda"} <= names
     assert set(table_of(rows[2:])["verdict"]) == {""}  # no random yet: nothing to say

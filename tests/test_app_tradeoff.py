@@ -365,7 +365,7 @@ def test_one_recipe_is_fine_tuned_step_by_step_and_the_best_is_kept(own_store):
     table = table_of(job)
     assert table["loss"].notna().sum() == 20
     assert list(table[table["value"].notna()]["step"]) == [0, 10, 20]
-    assert len(loss_chart(table).to_dict()["layer"]) == 2
+    assert len(loss_chart(table, "nats").to_dict()["layer"]) == 2
     assert value_chart(table, "accuracy").to_dict()["mark"]["type"] == "line"
     jobs().clear()
 

@@ -9,10 +9,10 @@ import torch
 from app.run_charts import scatter
 from app.run_table import compared, rows_table
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
-from app.units import PER_CENT, RAW, around_dense, unit_of
 from sparsity_core.sweep.choice import sparsest_within
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import task_of
+from sparsity_core.units import PER_CENT, RAW, around_dense, unit_of
 
 
 def regression():

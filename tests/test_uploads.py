@@ -5,6 +5,7 @@ import json
 import struct
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -285,12 +286,15 @@ def test_code_is_asked_for_only_where_the_server_allows_it(monkeypatch):
     assert [box for box in app.text_input if box.key == "upload code"]
 
 
-def test_code_whose_numbers_are_no_shares_is_sent_to_the_command(monkeypatch):
-    """The charts multiply by 100, which makes nothing of a mean squared error."""
+def test_code_with_a_metric_whose_name_does_not_tell_its_unit_is_refused(monkeypatch):
+    """A stored run knows the metric by its name, and charts must not make per cent of degrees."""
     samples = (torch.ones(30, 2), torch.arange(30.0))
     task = task_of(torch.nn.Linear(2, 1), samples, metric="mse")
     monkeypatch.setattr(uploads, "load_task", lambda _reference: task)
-    with pytest.raises(SparsityError, match="mse is no share; measure it with the command"):
+    assert uploads._by_code("my.models:make").notes == task.notes
+    degrees = replace(task, metric=replace(task.metric, name="degrees"))
+    monkeypatch.setattr(uploads, "load_task", lambda _reference: degrees)
+    with pytest.raises(SparsityError, match="'degrees' is no share, which its name does not tell"):
         uploads._by_code("my.models:make")
 
 

@@ -34,7 +34,9 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "check", help="exit with 0 when a pruned model is as good and as fast as asked, else 1"
     )
     _add_how(check)
-    check.add_argument("--max-drop", type=float, metavar="POINTS", help="of the metric, from dense")
+    check.add_argument(
+        "--max-drop", type=float, metavar="D", help="points of accuracy, or another metric's number"
+    )
     check.add_argument(
         "--confident", action="store_true", help="the drop's whole 95 %% interval has to fit"
     )
@@ -65,6 +67,7 @@ def _prune(chosen: argparse.Namespace) -> int:
     from sparsity_core.errors import unknown
     from sparsity_core.export.package import Wanted, check_folder, write_package
     from sparsity_core.export.sparse_file import LAYOUTS
+    from sparsity_core.units import unit_of
 
     if chosen.layout not in LAYOUTS:
         raise unknown("layout", chosen.layout, LAYOUTS)
@@ -73,11 +76,12 @@ def _prune(chosen: argparse.Namespace) -> int:
     wanted = Wanted(chosen.layout, chosen.shrink, chosen.onnx, chosen.batch, chosen.threads)
     pruned = _carried_out(chosen, recipe)
     card = write_package(pruned, chosen.out, wanted)
-    found = pruned.comparison
+    found, unit = pruned.comparison, unit_of(card["metric"])
     print(
-        f"{card['model']}: {card['metric']} {found.value:.2%} ({found.dense_value:.2%} dense), "
-        f"drop {100 * found.drop:+.2f} points, 95 % interval {100 * found.drop_low:+.2f} to "
-        f"{100 * found.drop_high:+.2f}, {found.samples:,} {card['split']} samples"
+        f"{card['model']}: {card['metric']} {unit.said(found.value)} "
+        f"({unit.said(found.dense_value)} dense), drop {unit.change(found.drop)}, 95 % interval "
+        f"{unit.change(found.drop_low)} to {unit.change(found.drop_high)}, {found.samples:,} "
+        f"{card['split']} samples"
     )
     print(
         f"{card['pruned']['not_zero']:,} of {card['dense']['parameters']:,} parameters are not zero"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sparsity_core.machine import versions
+from sparsity_core.metrics import is_share
 from sparsity_core.plans import Plan
 from sparsity_core.report.pictures import CHARTED, pictures
 from sparsity_core.store import RunInfo
@@ -84,7 +85,7 @@ def _frame(rows: Sequence[Any]) -> pd.DataFrame:
 def _table(table: pd.DataFrame, metric: str) -> str:
     if table.empty:
         return "<p>No point is stored.</p>"
-    percent = _is_share(table)
+    percent = is_share(metric)
     head = "".join(f"<th>{escape(_head(name, metric, percent))}</th>" for name in table)
     lines = "".join(
         _line([_cell(name, value, percent) for name, value in zip(table, row, strict=True)])
@@ -98,11 +99,6 @@ def _table(table: pd.DataFrame, metric: str) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _is_share(table: pd.DataFrame) -> bool:
-    known = [table[n].dropna() for n in ("value", "dense_value") if n in table]
-    return bool(known) and all(bool(column.between(0, 1).all()) for column in known)
 
 
 def _head(name: str, metric: str, percent: bool) -> str:

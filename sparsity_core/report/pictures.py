@@ -8,6 +8,9 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from sparsity_core.metrics import is_share
+from sparsity_core.units import around_dense
+
 # Okabe & Ito 2008; shapes and dashes tell the same for those who see no colours.
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
@@ -61,13 +64,11 @@ def _chart(table: pd.DataFrame) -> alt.LayerChart:
         "shape": alt.Scale(domain=names, range=[_SHAPES[(i + i // 6) % 6] for i in many]),
         "dash": alt.Scale(domain=names, range=[_DASHES[(i + i // 6) % 6] for i in many]),
     }
-    share = bool(table["value"].between(0, 1).all())
-    axis = alt.Axis(format="%") if share else alt.Axis()
+    axis = alt.Axis(format="%") if is_share(first["metric"]) else alt.Axis()
     seeds = table["seed"].nunique()
     told = f"{first['metric']} on {first['samples']:.0f} {first['split']} samples"
     told += f", mean of {seeds} seeds" if seeds > 1 else ""
-    low, high = (table["dense_value"] - table[drop] for drop in ("drop_high", "drop_low"))
-    bounds = table.assign(low=low, high=high)[: len(table) if seeds == 1 else 0]
+    bounds = table.assign(**around_dense(table))[: len(table) if seeds == 1 else 0]
     base = alt.Chart(means).encode(
         x=alt.X("sparsity:Q", title="sparsity asked for", axis=alt.Axis(format="%")),
         y=alt.Y("value:Q", title=told, axis=axis, scale=alt.Scale(zero=False)),
