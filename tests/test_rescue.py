@@ -35,5 +35,5 @@ def test_each_sample_is_run_under_its_own_masks(name, budget):
 
 
 def test_numbers_of_samples_are_rounded_up_to_few():
-    assert [rounded_up(n) for n in (1, 8, 9, 64, 65)] == [8, 8, 16, 64, 128]
+    assert [rounded_up(n) for n in (1, 16, 17, 64, 65)] == [16, 16, 32, 64, 128]
     assert filled_up(torch.tensor([3, 5]), 4).tolist() == [3, 5, 5, 5]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sparsity_core.sweep.shapes import filled_up, rounded_up
 from sparsity_core.sweep.verdict import Verdict, verdict
 
 CLOSE = 1e-4  # a prediction is made again when its two best outputs are nearer than that,
@@ -70,7 +71,7 @@ class Margins:
         """Put the model's outputs for doubtful samples into `found`; whole batches get `sure`."""
         few = 2 * len(numbers) < len(found)
         if few:
-            exact = own(numbers)
+            exact = own(filled_up(numbers, rounded_up(len(numbers))))[: len(numbers)]
             self.rerun += len(numbers)
             self.learn(exact, found[numbers], scale)
             found[numbers] = exact

@@ -16,6 +16,7 @@ from sparsity_core.sweep.program import Program, whole
 from sparsity_core.sweep.rerun import BATCH, CHECKED, Rerun
 from sparsity_core.sweep.rescue import Rescue
 from sparsity_core.sweep.screen import Screen
+from sparsity_core.sweep.shapes import LEAST
 from sparsity_core.sweep.verdict import Verdict
 from sparsity_core.task import ACCURACY
 from sparsity_core.train import Evaluation, check_broken, evaluate
@@ -28,7 +29,6 @@ BITWISE, EXACT, VERIFIED = "bitwise", "exact", "verified"
 # output: one that is further away does something else.
 _ROUNDING = 1e-4
 _LEARNT = 64  # samples whose rounding is looked at before the first layer
-_FEW = 5  # of them at a time: how the model rounds when it is asked about a few
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class Ways:
         with torch.no_grad():
             own = self.bench.model(inputs)
             margins.learn(own, self._fused.program(inputs))
-            margins.learn_few(own, torch.cat([self.bench.model(few) for few in inputs.split(_FEW)]))
+            margins.learn_few(own, torch.cat([self.bench.model(few) for few in inputs.split(LEAST)]))
         return margins
 
     @cached_property
