@@ -3,6 +3,7 @@
 Nothing here takes a model or an array as an argument: Streamlit would hash it, from a sample.
 """
 
+import math
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,8 @@ from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from sparsity_core.weights import Prunable, prunable, unprunable
 
 _WORKERS = 4
+_HANGS = 600.0  # seconds
+_TRAINING = ("tickets", "moving")  # kinds of plans whose points are trainings
 _TIMED = 64  # samples of a first guess at the time that a point takes
 PATIENCE = 0.8  # seconds that a script waits for work under way before it shows that it waits
 
@@ -43,7 +46,7 @@ def store() -> Store:
 @st.cache_resource(show_spinner=False)
 def queue() -> JobQueue:
     """The jobs of this server; they outlive pages, tabs and reloads."""
-    return JobQueue(store(), WorkerProcesses(workers()))
+    return JobQueue(store(), WorkerProcesses(workers(), patience))
 
 
 def workers() -> int:
@@ -55,6 +58,25 @@ def workers() -> int:
     if asked and not asked.isdigit():
         raise SparsityError(f"SPARSITY_WORKERS: {asked!r} is no number of processes; write 2")
     return max(1, int(asked)) if asked else min(_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def patience(plan: Plan) -> float:
+    """Seconds that a process may be silent over a point before it is ended: its model hangs.
+
+    For models that came from outside; none for what trains, which may take long. Or
+    $SPARSITY_TIME_LIMIT for both.
+    """
+    if ":" not in plan.model:
+        return math.inf
+    if asked := os.environ.get("SPARSITY_TIME_LIMIT", ""):
+        try:
+            return max(0.1, float(asked))
+        except ValueError as error:
+            raise SparsityError(
+                f"SPARSITY_TIME_LIMIT: {asked!r} is no number of seconds; write 600"
+            ) from error
+    trained = any(recipe.training for recipe in getattr(plan, "recipes", ()))
+    return math.inf if trained or plan.kind in _TRAINING else _HANGS
 
 
 def work(plan: Plan) -> dict[str, float] | None:

@@ -11,6 +11,7 @@ from sparsity_core.intake.uploaded import forget
 from sparsity_core.metrics import is_share
 from sparsity_core.quarantine import Admitted, admit
 from sparsity_core.task import CatalogEntry, load_task
+from sparsity_core.tryout import tried
 
 _MODELS = "own models"  # in the session: reference -> Admitted
 _PENDING = "upload under way"
@@ -75,14 +76,14 @@ def drop(reference: str) -> None:
 def _by_code(reference: str) -> Admitted:
     if ":" not in reference:
         raise SparsityError(f"{reference!r}: write module:factory, and ?data=PATH&weights=FILE")
-    task = load_task(reference)
+    found = tried(reference)
     # A run remembers its metric by name alone, and charts go by that.
-    if is_share(task.metric.name) != task.metric.share:
+    if is_share(found.metric) != found.share:
         raise SparsityError(
-            f"{reference}: its metric {task.metric.name!r} is no share, which its name does not "
+            f"{reference}: its metric {found.metric!r} is no share, which its name does not "
             "tell; add &metric=module:function, or &metric= and a name of `sparsity sweep --help`"
         )
-    return Admitted(reference, reference, task.notes)
+    return Admitted(reference, reference, found.notes)
 
 
 def _entry(reference: str, own: Admitted) -> CatalogEntry:

@@ -82,13 +82,16 @@ class InProcess:
 class WorkerProcesses:
     """Processes of low priority; they die with this one and are replaced when they die.
 
-    One that has said nothing for `patience` seconds, once it has the model, is ended.
+    One that has said nothing for `patience` seconds, once it has the model, is ended; `patience`
+    may also be a function that says how many a plan has.
     """
 
-    def __init__(self, count: int = 1, patience: float = math.inf) -> None:
+    def __init__(
+        self, count: int = 1, patience: float | Callable[[Plan], float] = math.inf
+    ) -> None:
         if count < 1:
             raise SparsityError(f"workers must be 1 or more, got {count}")
-        if not patience > 0:
+        if not callable(patience) and not patience > 0:
             raise SparsityError(f"the time limit must be more than 0 s, got {patience:g}")
         self.count = count
         self.patience = patience
@@ -100,6 +103,7 @@ class WorkerProcesses:
         again: deque[list[Any]] = deque()  # what dead workers left
         deaths: Counter[str] = Counter()
         data = plan.to_dict()
+        patience = self.patience(plan) if callable(self.patience) else self.patience
         try:
             while True:
                 for i in range(self.count):
@@ -133,10 +137,10 @@ class WorkerProcesses:
                         yield plan.unmeasured(under_way, "failed", message)
                         if rest:
                             again.append(rest)
-                for worker in [w for w in busy.values() if w.left and w.silent > self.patience]:
+                for worker in [w for w in busy.values() if w.left and w.silent > patience]:
                     under_way, *rest = worker.give_up()
                     message = (
-                        f"took longer than the time limit of {self.patience:g} s; allow more, or "
+                        f"took longer than the time limit of {patience:g} s; allow more, or "
                         "look why the model hangs"
                     )
                     yield plan.unmeasured(under_way, "failed", message)

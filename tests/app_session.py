@@ -19,7 +19,7 @@ MAIN = Path(__file__).parent.parent / "app" / "main.py"
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty store; jobs run in a thread of this process, which is quicker to start."""
     monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
-    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: InProcess())
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: InProcess())
     # On a busy machine a model takes longer to load than a page waits before it says so.
     monkeypatch.setattr(cache, "PATIENCE", 50.0)
     cache.store.clear()

@@ -114,7 +114,7 @@ def test_train_and_watch(own_store):
 def test_the_film_of_a_training_under_way_is_shown_at_its_end(own_store, monkeypatch):
     monkeypatch.setattr(trial, "_SAVED_EVERY", 0.0)
     looks = 4
-    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: Held(2 * looks + 3))
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: Held(2 * looks + 3))
     app = open_page("moving", **SMALL)
     app.button("start").click().run()
     (job,) = cache.queue().jobs()

@@ -190,7 +190,7 @@ def test_an_emptied_layer_is_told_from_a_measured_one(own_store):
 
 
 def test_a_running_job_is_seen_by_another_session(own_store, monkeypatch):
-    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: Held(1))
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: Held(1))
     first = open_page("sensitivity", model="digits-lenet")
     first.button(key="start").click().run()
     (job,) = cache.queue().jobs()
@@ -204,7 +204,7 @@ def test_a_running_job_is_seen_by_another_session(own_store, monkeypatch):
 
 
 def test_cancel_keeps_what_is_stored_and_the_rest_can_be_run(own_store, monkeypatch):
-    monkeypatch.setattr(cache, "WorkerProcesses", lambda _workers: Held(3))
+    monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: Held(3))
     app = open_page("sensitivity", model="digits-mlp")
     app.button(key="start").click().run()
     (job,) = cache.queue().jobs()

@@ -593,7 +593,8 @@ def test_a_point_that_hangs_is_a_failed_row(tmp_path, monkeypatch):
     (tmp_path / "hanging_model.py").write_text(HANGING)
     monkeypatch.syspath_prepend(tmp_path)
     plan = plan_sweep(load_task("hanging_model:make"), sparsities=[1], engine="reference")
-    workers = WorkerProcesses(1, patience=0.2)  # it hangs for ever, so any patience will do
+    # It hangs for ever, so any patience will do.
+    workers = WorkerProcesses(1, patience=lambda asked: 0.2 if asked is plan else math.inf)
     (row,) = workers.run(plan, plan.groups(plan.points()), lambda: False)
     workers.close()
     assert row.status == "failed"

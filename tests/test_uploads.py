@@ -2,11 +2,12 @@
 
 import io
 import json
+import math
 import struct
 import time
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 
-from app import launch, uploads
+from app import cache, launch, uploads
 from sample_models.card import WEIGHTS
 from sparsity_core import quarantine
 from sparsity_core.errors import SparsityError
@@ -22,7 +23,8 @@ from sparsity_core.intake.onnx_file import Graph, Node
 from sparsity_core.intake.onnx_plain import load_graph, save_graph
 from sparsity_core.intake.uploaded import uploads_folder
 from sparsity_core.quarantine import LARGEST, Admitted, admit, refusal, shown
-from sparsity_core.task import load_task, task_of
+from sparsity_core.task import load_task
+from sparsity_core.tryout import Tried, tried
 from tests.app_session import open_page, own_store, texts  # noqa: F401
 
 LENET = (WEIGHTS / "digits-lenet.safetensors").read_bytes()
@@ -288,14 +290,44 @@ def test_code_is_asked_for_only_where_the_server_allows_it(monkeypatch):
 
 def test_code_with_a_metric_whose_name_does_not_tell_its_unit_is_refused(monkeypatch):
     """A stored run knows the metric by its name, and charts must not make per cent of degrees."""
-    samples = (torch.ones(30, 2), torch.arange(30.0))
-    task = task_of(torch.nn.Linear(2, 1), samples, metric="mse")
-    monkeypatch.setattr(uploads, "load_task", lambda _reference: task)
-    assert uploads._by_code("my.models:make").notes == task.notes
-    degrees = replace(task, metric=replace(task.metric, name="degrees"))
-    monkeypatch.setattr(uploads, "load_task", lambda _reference: degrees)
+    monkeypatch.setattr(uploads, "tried", lambda _reference: Tried(("a note",), "mse", False))
+    assert uploads._by_code("my.models:make").notes == ("a note",)
+    monkeypatch.setattr(uploads, "tried", lambda _reference: Tried((), "degrees", False))
     with pytest.raises(SparsityError, match="'degrees' is no share, which its name does not tell"):
         uploads._by_code("my.models:make")
+
+
+def test_code_is_opened_apart_and_in_time(tmp_path, monkeypatch):
+    (tmp_path / "my_code.py").write_text(
+        "import time\n"
+        "from sparsity_core.task import load_task\n"
+        "def make():\n"
+        "    print('who prints is still understood')\n"
+        "    return load_task('digits-mlp')\n"
+        "def hang():\n"
+        "    time.sleep(1e6)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert tried("my_code:make") == Tried((), "accuracy", True)
+    with pytest.raises(SparsityError, match=r"within 0\.3 s; look why the model hangs"):
+        tried("my_code:hang", seconds=0.3)
+    with pytest.raises(SparsityError, match="unknown factory in my_code 'absent'"):
+        tried("my_code:absent")
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "asked", "seconds"),
+    [
+        ("digits-mlp", "sweep", "5", math.inf),
+        ("upload:0", "sweep", "", 600),
+        ("my.models:make", "kernels", "", 600),
+        ("my.models:make", "tickets", "", math.inf),
+        ("my.models:make", "tickets", "5", 5),
+    ],
+)
+def test_who_has_how_long_for_a_point(monkeypatch, model, kind, asked, seconds):
+    monkeypatch.setenv("SPARSITY_TIME_LIMIT", asked)
+    assert cache.patience(SimpleNamespace(model=model, kind=kind)) == seconds
 
 
 # Who may come in
