@@ -1,27 +1,31 @@
 """The models of the sweep benchmark, each as a task of a few samples.
 
-Sample models come with their trained weights. The others are trained for a minute when they are
-loaded, which no clock counts: an engine that makes doubtful predictions again would find most of
-them doubtful in a network with random weights, where all classes score alike.
+Sample models come with their trained weights. The others are trained for some minutes when they are
+loaded for the first time, which no clock counts, and kept in SPARSITY_CACHE: an engine that makes
+doubtful predictions again would find most of them doubtful in a network with random weights, where
+all classes score alike.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from sample_models.mobilenet import Separable
 from sample_models.resnet import ResNet
 from sample_models.vit import Layer
 from sparsity_core.data import Split, load_data
+from sparsity_core.data.environment import cache_folder
+from sparsity_core.digest import digest_of
 from sparsity_core.recipe import Training
 from sparsity_core.task import Task, load_task
 from sparsity_core.train import train_
 
 _SCORED = 512  # samples of train: magnitude looks at none
-_TRAINED = 2048  # images that the models without weights are trained on
-_BRIEFLY = Training(epochs=3, optimizer="adam", rate=0.002, batch_size=64)
+_TRAINED = 20_000  # images that the models without weights are trained on
+_BRIEFLY = Training(epochs=5, optimizer="adam", rate=0.002, batch_size=64)
 
 
 class MobileNet32(nn.Module):
@@ -89,7 +93,13 @@ def briefly_trained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = build()
-        train_(model, _some(data.train, _TRAINED), _BRIEFLY)
+        known = digest_of([build.__name__, _TRAINED, asdict(_BRIEFLY)])[:12]
+        weights = cache_folder() / f"{known}.safetensors"
+        if weights.exists():
+            load_model(model, weights)
+        else:
+            train_(model, _some(data.train, _TRAINED), _BRIEFLY)
+            save_model(model, str(weights))
         return Task(build.__name__, model, train, train, _some(data.test, samples))
 
     return load
@@ -101,7 +111,7 @@ def deep_resnet(blocks: int, samples: int) -> Task:
         torch.manual_seed(0)
         model = ResNet(channels=3, widths=(8, 16, 32), blocks=blocks)
         split = Split(torch.randn(samples, 3, 16, 16), torch.randint(10, (samples,)))
-    train_(model, split, _BRIEFLY)
+    train_(model, split, replace(_BRIEFLY, epochs=3))
     return Task(f"resnet of {3 * blocks} blocks", model, split, split, split)
 
 

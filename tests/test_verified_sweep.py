@@ -40,9 +40,12 @@ def test_verified_counts_are_the_references_on_the_sample_models(name, any_cpu):
     task = load_task(name)
     found = rows(task, "verified", **options)
     assert_same_counts(found, rows(task, "exact", **options))
-    assert {row.engine for row in found} == {"verified"}
+    assert "verified" in {row.engine for row in found}
     for row in found:
-        if row.value is not None:
+        if row.engine == "verified, float32":
+            assert "not screened: bfloat16 leaves" in row.message
+        elif row.value is not None:
+            assert row.engine == "verified"
             assert "loss is approximate" in row.message
             assert "audited in float32" in row.message
 
@@ -54,6 +57,17 @@ def test_verified_counts_are_the_references_on_nets_made_for_trouble(kind, any_c
     found = rows(troubled(kind), "verified", **options)
     assert_same_counts(found, rows(troubled(kind), "reference", **options))
     assert {row.engine for row in found} <= {"verified", "verified, float32"}
+
+
+@emulated
+def test_a_layer_that_bfloat16_leaves_in_doubt_is_measured_in_float32_at_once(any_cpu, monkeypatch):
+    monkeypatch.setattr("sparsity_core.sweep.screen._MOST", -1.0)
+    task, options = load_task("digits-mlp"), {"sparsities": [0.5, 0.9]}
+    found = rows(task, "verified", **options)
+    assert {row.engine for row in found} == {"verified, float32"}
+    assert all("not screened: bfloat16 leaves" in row.message for row in found)
+    exact = rows(task, "exact", **options)
+    assert [plain(row, "message") for row in found] == [plain(row, "message") for row in exact]
 
 
 @emulated
@@ -93,6 +107,16 @@ def test_what_is_near_is_run_again_and_a_hundredth_of_the_rest():
     rest = 1800 - 32
     assert AUDITED * rest <= variant.audited <= AUDITED * rest + 2
     assert int(variant.exact.sum()) <= 200 + 32 + variant.audited
+
+
+def test_the_share_in_doubt_is_known_after_a_look_at_a_few():
+    exact = torch.tensor([2.0, 0.0]).repeat(2000, 1)
+    exact[::10] = torch.tensor([0.0, 0.01])
+    low = exact + 0.01 * torch.tensor([1.0, -1.0])
+    variant = _looked({}, low)
+    screen = _LayerScreen(Exact(exact), "layer", [variant])
+    assert screen.doubt() == pytest.approx(0.1, abs=0.01)
+    assert int(variant.exact.sum()) == 32
 
 
 def test_an_audit_that_finds_a_change_raises_the_bound():

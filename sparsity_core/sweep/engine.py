@@ -21,7 +21,7 @@ from sparsity_core.sweep.levels import Levels
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.screen import Screened
-from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED, Way, evaluated, ways
+from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED, Way, evaluated, ways, without_screen
 from sparsity_core.task import Task
 from sparsity_core.train import Evaluation
 from sparsity_core.workbench import Workbench, workbench
@@ -93,7 +93,7 @@ class _LayerSweep:
         if place not in self._known:
             outputs, masks = self._outputs(place), levels.distinct[place]
             self._known[place] = evaluated(self.bench, self.way, outputs, masks)
-        if self.way.screen:
+        if not isinstance(self._screened, str):
             note = self._screened[place].note
         return levels.row(point, self._known[place], self.way.engine, note)
 
@@ -111,16 +111,26 @@ class _LayerSweep:
 
     @cached_property
     def way(self) -> Way:
-        return ways(self.bench, self.engine, self.memory).to(self.points[0].layer)
+        way = self._first_way
+        if way.screen and isinstance(self._screened, str):
+            return without_screen(way, self._screened)
+        return way
 
     @cached_property
     def _outputs(self) -> Callable[[int], list[Tensor]]:
-        if self.way.screen:
-            return lambda place: [self._screened[place].outputs]
+        screened = self._screened
+        if not isinstance(screened, str):
+            return lambda place: [screened[place].outputs]
         learn = self.way.margins.learn if self.way.margins else None
         return self.way.rerun.outputs(self.points[0].layer, self.levels.distinct, learn)
 
     @cached_property
-    def _screened(self) -> list[Screened]:
-        assert self.way.screen
-        return self.way.screen.screened(self.points[0].layer, self.levels.distinct)
+    def _first_way(self) -> Way:
+        return ways(self.bench, self.engine, self.memory).to(self.points[0].layer)
+
+    @cached_property
+    def _screened(self) -> list[Screened] | str:
+        """What a look in bfloat16 gives, or why there is none."""
+        if screen := self._first_way.screen:
+            return screen.screened(self.points[0].layer, self.levels.distinct)
+        return "the way has no screen"

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 from sparsity_core.errors import SparsityError
 from sparsity_core.sweep.onednn import Convolution, Linear
 from sparsity_core.sweep.program import Program, Step, Values
-from sparsity_core.sweep.rerun import Rerun
+from sparsity_core.sweep.rerun import CACHE, Rerun
 
 LOW = torch.bfloat16
 
@@ -30,7 +30,9 @@ class Lowered(Rerun):
     """A fused rerun's program in bfloat16, from the same float32 dense values."""
 
     def __init__(self, fused: Rerun) -> None:
-        super().__init__(fused.bench, lowered(fused.program), cut=True, source=fused)
+        program = lowered(fused.program)
+        # The source tells the sizes in float32: twice the samples are as many bytes.
+        super().__init__(fused.bench, program, cut=True, source=fused, cache=2 * CACHE)
 
     def _started(self, dense: Values) -> Values:
         return {name: _low(value) for name, value in dense.items()}
@@ -58,4 +60,6 @@ def _then_low(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _low(value: Any) -> Any:
-    return tree_map_only(Tensor, lambda t: t.to(LOW) if t.dtype == torch.float32 else t, value)
+    if isinstance(value, Tensor):
+        return value.to(LOW) if value.dtype == torch.float32 else value
+    return tree_map_only(Tensor, _low, value)

@@ -55,6 +55,7 @@ class Rerun:
         budget: int = BUDGET,
         cut: bool = False,
         source: "Rerun | None" = None,
+        cache: int = CACHE,
     ) -> None:
         self.bench = bench
         self.model = bench.model
@@ -82,7 +83,7 @@ class Rerun:
         if cut:
             for name, suffix in self.suffixes.items():
                 most = max(sum(sizes[n] for n in (*s.reads, s.name)) for s in suffix.steps)
-                self.pieces[name] = _power_of_two(CACHE // max(most, 1))
+                self.pieces[name] = _power_of_two(cache // max(most, 1))
 
     @property
     def walks(self) -> list[Walk]:

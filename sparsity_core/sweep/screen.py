@@ -4,11 +4,13 @@ A sample is in doubt when its two best outputs are nearer than the bound: the la
 difference of two outputs seen in this layer, as a share of the outputs' spread, times `SAFETY`. It
 is measured on a few samples first and on every sample run again, and grows when one is worse. That
 is no proof, so 1 % of the other samples are run again too, drawn at random; when one of them has
-another prediction, the safety is doubled and the layer looked at again.
+another prediction, the safety is doubled and the layer looked at again. A layer where bfloat16
+would leave most samples in doubt is not worth a look.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from sparsity_core.weights import Masks
 SAFETY = 2.0
 AUDITED = 0.01  # of the samples that are not in doubt
 _FIRST = 32  # samples that the bound starts from, in the first, the middle and the last variant
+_MOST = 0.4  # of the samples in doubt: from half on, float32 at once is sooner done (a third + 1.3 d)
 
 
 @dataclass(eq=False)
@@ -60,10 +63,18 @@ class Screen:
         self.fused = fused
         self.low = Lowered(fused)
 
-    def screened(self, layer: str, variants: Sequence[Masks]) -> list[Screened]:
-        """The outputs of each variant for all samples."""
+    def screened(self, layer: str, variants: Sequence[Masks]) -> list[Screened] | str:
+        """The outputs of each variant for all samples; or why the layer is better not screened."""
         run = self.low.outputs(layer, variants)
-        looked = [_looked(masks, torch.cat(run(i)).float()) for i, masks in enumerate(variants)]
+
+        @cache
+        def look(place: int) -> _Variant:
+            return _looked(variants[place], torch.cat(run(place)).float())
+
+        doubt = _LayerScreen(self.fused, layer, [look(len(variants) // 2)]).doubt()
+        if doubt > _MOST:
+            return f"bfloat16 leaves {doubt:.0%} of the samples in doubt"
+        looked = [look(place) for place in range(len(variants))]
         layer_screen = _LayerScreen(self.fused, layer, looked)
         layer_screen.settle()
         return [
@@ -83,17 +94,26 @@ class _LayerScreen:
         self.safety = SAFETY
         self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
 
+    def doubt(self) -> float:
+        """The share of the samples that are in doubt after a look at a few, mean over variants."""
+        self._begin()
+        shares = [len(self._doubtful(v)) / len(v.exact) for v in self.variants]
+        return sum(shares) / len(shares)
+
     def settle(self) -> None:
         """Run samples again until none is in doubt and an audit finds nothing."""
-        samples = len(self.variants[0].exact)
-        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
-        count = len(self.variants)
-        self._again([(self.variants[i], first) for i in sorted({0, count // 2, count - 1})])
+        self._begin()
         while True:
             self._rescue()
             if not self._audit_finds():
                 return
             self.safety *= 2
+
+    def _begin(self) -> None:
+        """Learn the error from a few samples."""
+        samples, count = len(self.variants[0].exact), len(self.variants)
+        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
+        self._again([(self.variants[i], first) for i in sorted({0, count // 2, count - 1})])
 
     def _rescue(self) -> None:
         """Run again what is in doubt; the bound may grow meanwhile, so until nothing is."""

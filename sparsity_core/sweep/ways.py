@@ -1,7 +1,7 @@
 """The ways in which a layer can be measured: the fast one first, the sure one last."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
 import torch
@@ -40,6 +40,11 @@ class Way:
     margins: Margins | None = None  # None = the outputs have the model's bits
     note: str = ""
     screen: Screen | None = None  # what looks at every point first
+
+
+def without_screen(way: Way, why: str) -> Way:
+    """The same in float32 only."""
+    return replace(way, engine=f"{way.engine}, float32", note=f"not screened: {why}", screen=None)
 
 
 class Ways:
@@ -86,11 +91,9 @@ class Ways:
 
     def _screened(self, layer: str) -> Way:
         """The fused way, after a look in bfloat16 where the layer can be had in that."""
+        way = Way(VERIFIED, self._fused, self.margins, screen=self._screen)
         trial = self._screen.low.trial(layer)
-        if isinstance(trial, str):
-            note = f"not screened: {trial}"
-            return Way(f"{VERIFIED}, float32", self._fused, self.margins, note)
-        return Way(VERIFIED, self._fused, self.margins, screen=self._screen)
+        return without_screen(way, trial) if isinstance(trial, str) else way
 
     def _doubt(self, rerun: Rerun, layer: str, margins: Margins | None = None) -> str:
         """Why a program is not to be used for a layer; "" when it may be."""
