@@ -6,6 +6,7 @@ so an order that was carried out once, by whomever, is not carried out again.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,7 +43,7 @@ class Order:
     def folder(self) -> Path:
         """Where its files lie."""
         content = [self.model_digest, self.recipe.identity(), self.device, asdict(self.wanted)]
-        return default_folder() / "exports" / digest_of([self.model, *content, versions()])
+        return exports_folder() / digest_of([self.model, *content, versions()])
 
     @property
     def command(self) -> list[str]:
@@ -69,11 +70,35 @@ class State:
     error: str = ""
 
 
+def exports_folder() -> Path:
+    """Where the folders of all exports lie."""
+    return default_folder() / "exports"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An export whose files are all there."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def when(self) -> float:
+        """When it was finished, in seconds since 1970."""
+        return (self.folder / _CARD).stat().st_mtime
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.stat().st_size for file in self.folder.iterdir())
+
+
 class Jobs:
     """The processes that this server has begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._orders: dict[Path, Order] = {}
         self._processes: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
 
     def begin(self, order: Order) -> None:
@@ -87,6 +112,7 @@ class Jobs:
                 (folder / _RECIPE).write_text(order.recipe.to_yaml())
                 with (folder / _LOG).open("wb") as log:
                     self._processes[folder] = self._start(order, log), time.monotonic()
+                self._orders[folder] = order
             except OSError as error:
                 raise SparsityError(
                     f"{folder}: cannot be written ({error.strerror}); free space or choose another "
@@ -113,6 +139,26 @@ class Jobs:
         if process is not None and process.poll() is None:
             process.terminate()
             process.wait(10)
+
+    def under_way(self) -> list[Order]:
+        """The orders that are being carried out, the oldest first."""
+        return [order for order in list(self._orders.values()) if self.state(order).running]
+
+    def made(self) -> list[Made]:
+        """All finished exports of this store, the newest first."""
+        cards = exports_folder().glob(f"*/{_CARD}") if exports_folder().is_dir() else []
+        found = [Made(card.parent, json.loads(card.read_text())) for card in cards]
+        return sorted(found, key=lambda made: made.when, reverse=True)
+
+    def delete(self, made: Made) -> None:
+        """Remove the files of a finished export."""
+        with self._lock:
+            process, _ = self._processes.get(made.folder, (None, 0.0))
+            if process is not None and process.poll() is None:
+                raise SparsityError("this export is being written anew; cancel it first")
+            shutil.rmtree(made.folder)
+            self._processes.pop(made.folder, None)
+            self._orders.pop(made.folder, None)
 
     def _start(self, order: Order, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         folder = order.folder

@@ -30,7 +30,8 @@ def draw_export(card: Mapping[str, Any], folder: Path | None, command: str) -> N
     """Everything of one export; without a folder (a shipped example) there is nothing to load."""
     _draw_worth(card)
     if folder is not None:
-        _draw_files(folder)
+        st.subheader("Files")
+        draw_files(folder)
     table = before_and_after(card)
     export.show(
         _chart(table), table, f"export-{card['model']}", command=command, key="export-chart"
@@ -94,14 +95,14 @@ def _draw_worth(card: Mapping[str, Any]) -> None:
     )
 
 
-def _draw_files(folder: Path) -> None:
-    st.subheader("Files")
+def draw_files(folder: Path) -> None:
+    """A button for each file of an export."""
     names = [name for name in _WHAT if (folder / name).is_file()]
     columns = st.columns(2)
     for i, name in enumerate(names):
         size = (folder / name).stat().st_size
         columns[i % 2].download_button(
-            f"{_WHAT[name]} ({_size(size)})", partial(_read, folder / name), name,
+            f"{_WHAT[name]} ({size_of(size)})", partial(_read, folder / name), name,
             on_click="ignore", key=f"take {name}", icon=":material/download:", width="stretch",
         )  # fmt: skip
 
@@ -110,7 +111,8 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """Bytes as a person says them."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 

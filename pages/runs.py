@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cache
+from app.export_list import draw_exports
 from app.run_compare import draw_two
 from app.run_list import choose_runs, draw_running
 from app.run_view import DELETED, draw_delete, draw_run
@@ -11,12 +12,11 @@ from sparsity_core.errors import SparsityError
 st.title("Runs")
 try:
     store = cache.store()
-    st.caption(
-        f"Every sweep, curve and ticket experiment that was started with the store `{store.path}`."
-    )
+    st.caption(f"Everything that was measured or exported with the store `{store.path}`.")
     if said := st.session_state.pop(DELETED, None):
         st.success(said)
     draw_running()
+    draw_exports()
     runs = store.runs()
     if not runs:
         st.info(

@@ -1,5 +1,6 @@
 """The Export page: an example at once, files made in a process, what stays and why."""
 
+import json
 import subprocess
 import sys
 
@@ -104,8 +105,29 @@ def test_the_button_prunes_in_a_process_and_the_files_are_there(own_store):
     assert any(label.startswith("Shrunk model") for label in labels)
     assert set(read_masks(folder / "masks.safetensors")) >= {"fc1.weight", "fc2.weight"}
     assert Recipe.from_yaml((folder / "recipe.yaml").read_text()).skip == ("fc3.weight",)
+    # The Runs page has them too, and takes them away when asked twice.
+    app.switch_page("../pages/runs.py").run()
+    assert not app.exception
+    table = next(found.value for found in app.dataframe if "worth" in found.value)
+    assert list(table["model"]) == ["digits-mlp"]
+    (made,) = jobs().made()
+    assert made.folder == folder
     # Another server, another day: what lies there is known.
     assert Jobs().state(jobs_order(folder)).card
+    jobs().delete(made)
+    assert not folder.exists()
+    assert not jobs().made()
+
+
+def test_exports_of_models_that_a_tab_does_not_know_are_not_its_to_see(own_store):
+    card = {"recipe": Recipe(0.5).to_dict(), "metric": "accuracy", "value": 0.75, "drop": 0.01}
+    for name, model in (("a", "digits-mlp"), ("b", f"upload:{'0' * 32}")):
+        (own_store / "exports" / name).mkdir(parents=True)
+        (own_store / "exports" / name / "card.json").write_text(json.dumps(card | {"model": model}))
+    app = open_page("runs", **LINK)
+    (table,) = [found.value for found in app.dataframe]
+    assert list(table["model"]) == ["digits-mlp"]
+    assert list(table["worth"]) == ["accuracy 75.00%, drop +1.00 points"]
 
 
 def jobs_order(folder):
@@ -119,6 +141,7 @@ def test_a_job_under_way_is_shown_and_can_be_cancelled(monkeypatch):
     app = open_page("export", **LINK, **PLAIN)
     next(b for b in app.button if b.label == "Prune and write the files").click().run()
     assert "Pruning, measuring and writing" in texts(app)
+    assert [order.model for order in jobs().under_way()] == ["digits-mlp"]
     assert not [b for b in app.button if b.label == "Prune and write the files"]
     app.button(key="export-cancel").click().run()
     assert not app.exception
