@@ -18,7 +18,7 @@ from sparsity_core.randomness import Randomness
 from sparsity_core.rates import rate_at
 from sparsity_core.recipe import Training
 from sparsity_core.task import PerSample, cross_entropy
-from sparsity_core.weights import Masks, mask_
+from sparsity_core.weights import Masks, masked_parameters
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -96,17 +96,18 @@ class Course:
                 losses.append(self._one_step_())
         return losses
 
+    @torch.no_grad()
     def mask_(self, masks: Mapping[str, Tensor]) -> None:
         """Other masks from here on; weights and momentum of what goes become zero."""
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
-        mask_(self.model, self.masks)
-        parameters = dict(self.model.named_parameters())
+        parameters = masked_parameters(self.model, self.masks)
         # An integer of ones keeps all bits of a gradient, one of zeros leaves +0 even of a NaN;
         # 23 us for 300 x 784 weights, where masked_fill_ takes 440.
         self._kept_bits = [
             (parameters[name], bits_of(mask, parameters[name])) for name, mask in self.masks.items()
         ]
         for parameter, bits in self._kept_bits:
+            keep_(parameter, bits)
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and key != "step":  # a count
                     keep_(value, bits)

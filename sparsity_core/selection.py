@@ -10,6 +10,13 @@ from torch import Tensor
 _CHUNK = 2**20  # units looked up at a time
 
 
+def how_many(mask: Tensor) -> int:
+    """How many elements of a Boolean tensor are True."""
+    if mask.is_cpu:  # 17 us for 300 x 784, where torch takes 105
+        return int(np.count_nonzero(mask.numpy()))
+    return int(mask.count_nonzero())
+
+
 def count_pruned(units: int, sparsity: float) -> int:
     """How many of `units` go: the count nearest to the request, a half keeps one more.
 

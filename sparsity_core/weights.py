@@ -150,6 +150,16 @@ def sparsity_of(mask: Tensor) -> float:
 def mask_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set the masked weights of a model to zero, in place.
 
+    Raises SparsityError as `masked_parameters` does.
+    """
+    for name, weight in masked_parameters(model, masks).items():
+        # Not a product: NaN * 0 is NaN, and -1 * 0 is -0.
+        weight.masked_fill_(~masks[name].to(weight.device), 0)
+
+
+def masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+    """The parameters that masks are for.
+
     Raises SparsityError for a name the model does not have or a shape that differs.
     """
     parameters = dict(model.named_parameters())
@@ -161,8 +171,7 @@ def mask_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
             raise SparsityError(
                 f"{name}: the mask has shape {tuple(mask.shape)}, the weight {tuple(weight.shape)}"
             )
-        # Not a product: NaN * 0 is NaN, and -1 * 0 is -0.
-        weight.masked_fill_(~mask.to(weight.device), 0)
+    return {name: parameters[name] for name in masks}
 
 
 def _weights_of(module: nn.Module) -> list[tuple[str, str, str, int]]:

@@ -15,6 +15,7 @@ from sparsity_core.dynamic.forward import ForwardRule
 from sparsity_core.dynamic.history import History
 from sparsity_core.dynamic.rule import Clock, Report, State, UpdateRule, generator_for
 from sparsity_core.recipe import Training
+from sparsity_core.selection import how_many
 from sparsity_core.task import PerSample, cross_entropy
 from sparsity_core.weights import Masks, prunable
 
@@ -28,7 +29,7 @@ class Products:
 
     def of(self, masks: Mapping[str, Tensor]) -> float:
         """With what lives under masks."""
-        live = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
+        live = {name: how_many(mask) for name, mask in masks.items()}
         return self.others + sum(self.each[name] * count for name, count in live.items())
 
 
@@ -199,11 +200,13 @@ class MovingCourse(Course):
     def _begin_anew_(self, before: Masks, report: Report, clock: Clock) -> None:
         """First value and a cleared optimizer for what is born."""
         for name, parameter in self.layers.items():
+            make = generator_for(self.seed, clock.step, f"{name} newborn")
+            values = self.rule.newborn(tuple(parameter.shape), make)
+            if values is None and name not in report.reborn:
+                continue  # what was dead has zeros, and so has its optimizer
             born = self.live[name] & ~before[name]
             if name in report.reborn:
                 born |= report.reborn[name]
-            make = generator_for(self.seed, clock.step, f"{name} newborn")
-            values = self.rule.newborn(tuple(parameter.shape), make)
             bits = bits_of(~born, parameter)  # quicker than masked_fill_
             if values is None:
                 keep_(parameter, bits)

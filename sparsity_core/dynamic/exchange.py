@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.selection import how_many
 
 
 def highest(scores: Tensor, among: Tensor, count: int) -> Tensor:
@@ -24,7 +25,7 @@ def lowest(scores: Tensor, among: Tensor, count: int) -> Tensor:
 
 def without_smallest(mask: Tensor, weight: Tensor, share: float) -> tuple[Tensor, int]:
     """The mask without floor(share x live) of the smallest weights, and how many those are."""
-    count = int(share * int(mask.count_nonzero()))
+    count = int(share * how_many(mask))
     return mask & ~lowest(weight.abs(), mask, count), count
 
 
@@ -74,8 +75,8 @@ def _best(flat: Tensor, count: int) -> Tensor:
     """True for the `count` highest of (n,) scores, of which so many are above -infinity."""
     lowest_kept = _in_order(flat, len(flat) - count)
     above, ties = flat > lowest_kept, flat == lowest_kept
-    room = count - int(above.count_nonzero())
-    if room == int(ties.count_nonzero()):
+    room = count - how_many(above)
+    if room == how_many(ties):
         return above | ties
     return above | (ties & (ties.cumsum(0) <= room))
 
@@ -90,7 +91,7 @@ def _in_order(flat: Tensor, place: int) -> Tensor:
 
 def _check(among: Tensor, count: int) -> int:
     """How many candidates there are."""
-    there = int(among.count_nonzero())
+    there = how_many(among)
     if not 0 <= count <= there:
         raise SparsityError(f"asked for {count} of {there} weights; ask for 0 to {there}")
     return there

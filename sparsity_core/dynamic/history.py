@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparsity_core.selection import how_many
 from sparsity_core.weights import Masks
 
 
@@ -27,10 +28,10 @@ class History:
         """Take in a change of masks; who lived once before returns and is not born."""
         for name, mask in after.items():
             came = mask & ~before[name]
-            returned = int((came & self.ever[name]).count_nonzero())
+            returned = how_many(came & self.ever[name])
             self.counts["returned"] += returned
-            self.counts["born"] += int(came.count_nonzero()) - returned
-            self.counts["died"] += int((before[name] & ~mask).count_nonzero())
+            self.counts["born"] += how_many(came) - returned
+            self.counts["died"] += how_many(before[name] & ~mask)
             self.ever[name] |= mask
         self.ablated |= ablated
 
@@ -44,9 +45,7 @@ class History:
         """The share of all weights that ever lived: in-time over-parameterisation (Liu et al.
         2021, arXiv 2102.02887); None where that is not kept."""
         total = sum(mask.numel() for mask in self.ever.values())
-        return (
-            sum(int(mask.count_nonzero()) for mask in self.ever.values()) / total if total else None
-        )
+        return sum(how_many(mask) for mask in self.ever.values()) / total if total else None
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain data; `History(**it)` reads it back."""
