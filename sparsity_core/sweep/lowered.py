@@ -29,8 +29,8 @@ def check_fast_bf16() -> None:
 class Lowered(Rerun):
     """A fused rerun's program in bfloat16, from the same float32 dense values."""
 
-    def __init__(self, fused: Rerun) -> None:
-        program = lowered(fused.program)
+    def __init__(self, fused: Rerun, program: Program | None = None) -> None:
+        program = program or lowered(fused.program)
         # The source tells the sizes in float32: twice the samples are as many bytes.
         super().__init__(fused.bench, program, cut=True, source=fused, cache=2 * CACHE)
 

@@ -39,6 +39,7 @@ SAMPLERS: dict[str, Callable[[Workbench, int], decide.Sampler]] = {
     "reference": decide.whole_model,
     BITWISE: partial(FromLayer, BITWISE),
     EXACT: partial(FromLayer, EXACT),
+    VERIFIED: partial(FromLayer, VERIFIED),
 }
 
 

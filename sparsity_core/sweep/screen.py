@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sparsity_core.digest import digest_of
 from sparsity_core.sweep.lowered import Lowered
+from sparsity_core.sweep.program import Program
 from sparsity_core.sweep.rescue import Rescue
 from sparsity_core.sweep.verdict import Verdict, verdict
 from sparsity_core.weights import Masks
@@ -24,7 +25,8 @@ from sparsity_core.weights import Masks
 SAFETY = 2.0
 AUDITED = 0.01  # of the samples that are not in doubt
 _FIRST = 32  # samples that the bound starts from, in the first, the middle and the last variant
-_MOST = 0.4  # of the samples in doubt: from half on, float32 at once is sooner done (a third + 1.3 d)
+_AGAIN = 8  # samples, where an error of the layer is known already
+_MOST = 0.4  # share in doubt: from half on, float32 at once is sooner done (1/3 + 1.3 x doubt > 1)
 
 
 @dataclass(eq=False)
@@ -59,9 +61,10 @@ class Screened:
 class Screen:
     """The layers of a model by a bfloat16 program, rescued by the float32 one."""
 
-    def __init__(self, fused: Rescue) -> None:
+    def __init__(self, fused: Rescue, low: Program | None = None) -> None:
         self.fused = fused
-        self.low = Lowered(fused)
+        self.low = Lowered(fused, low)
+        self.errors: dict[str, float] = {}  # of each layer, the largest seen up to now
 
     def screened(self, layer: str, variants: Sequence[Masks]) -> list[Screened] | str:
         """The outputs of each variant for all samples; or why the layer is better not screened."""
@@ -71,12 +74,14 @@ class Screen:
         def look(place: int) -> _Variant:
             return _looked(variants[place], torch.cat(run(place)).float())
 
-        doubt = _LayerScreen(self.fused, layer, [look(len(variants) // 2)]).doubt()
+        known = self.errors.get(layer, 0.0)
+        doubt = _LayerScreen(self.fused, layer, [look(len(variants) // 2)], known).doubt()
         if doubt > _MOST:
             return f"bfloat16 leaves {doubt:.0%} of the samples in doubt"
         looked = [look(place) for place in range(len(variants))]
-        layer_screen = _LayerScreen(self.fused, layer, looked)
+        layer_screen = _LayerScreen(self.fused, layer, looked, known)
         layer_screen.settle()
+        self.errors[layer] = layer_screen.error
         return [
             Screened(
                 v.outputs,
@@ -88,9 +93,12 @@ class Screen:
 
 
 class _LayerScreen:
-    def __init__(self, fused: Rescue, layer: str, variants: list[_Variant]) -> None:
+    def __init__(
+        self, fused: Rescue, layer: str, variants: list[_Variant], error: float = 0.0
+    ) -> None:
         self.fused, self.layer, self.variants = fused, layer, variants
-        self.error = 0.0  # as a share of the spread
+        self.error = error  # as a share of the spread
+        self.first = _AGAIN if error else _FIRST
         self.safety = SAFETY
         self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
 
@@ -112,8 +120,9 @@ class _LayerScreen:
     def _begin(self) -> None:
         """Learn the error from a few samples."""
         samples, count = len(self.variants[0].exact), len(self.variants)
-        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
-        self._again([(self.variants[i], first) for i in sorted({0, count // 2, count - 1})])
+        first = torch.randperm(samples, generator=self.draw)[: self.first].sort().values
+        chosen = [self.variants[i] for i in sorted({0, count // 2, count - 1})]
+        self._again([(variant, first[~variant.exact[first]]) for variant in chosen])
 
     def _rescue(self) -> None:
         """Run again what is in doubt; the bound may grow meanwhile, so until nothing is."""

@@ -117,8 +117,9 @@ class Ways:
         inputs = self.bench.samples.inputs[:_LEARNT]
         with torch.no_grad():
             own = self.bench.model(inputs)
+            few = torch.cat([self.bench.model(some) for some in inputs.split(LEAST)])
             margins.learn(own, self._fused.program(inputs))
-            margins.learn_few(own, torch.cat([self.bench.model(few) for few in inputs.split(LEAST)]))
+            margins.learn_few(own, few)
         return margins
 
     @cached_property
