@@ -71,11 +71,10 @@ def _ms(seconds: Mapping[str, Any], name: str) -> float | None:
 
 def _draw_worth(card: Mapping[str, Any]) -> None:
     columns = st.columns(4)
-    unit = unit_of(card["metric"])
+    unit, change = unit_of(card["metric"]), card["value"] - card["dense_value"]
     columns[0].metric(
-        card["metric"].capitalize(), unit.said(card["value"]),
-        f"{unit.change(card['drop'])} worse" if card["drop"] > 0 else "no worse than dense",
-        delta_color="inverse" if card["drop"] > 0 else "off",
+        card["metric"].capitalize(), unit.said(card["value"]), unit.change(change),
+        delta_color="inverse" if change * card["drop"] > 0 else "normal",
     )  # fmt: skip
     columns[1].metric("Weights zero", f"{card['pruned']['sparsity']:.1%}")
     if shrunk := card.get("shrunk"):

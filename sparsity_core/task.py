@@ -179,8 +179,9 @@ def _own(source: str, how: How, seed: int) -> Task:
     model = check_module(source, model)
     notes = load_(model, how.weights, how.place or None) if how.weights else []
     samples = read_samples(how.data, how, seed)
-    if kind == "onnx" and samples.packing is None and not rest.endswith(".safetensors"):
-        notes = [*notes, agreement(model, Path(rest), samples.splits["validation"][0][:4])]
+    if kind == "onnx" and not rest.endswith(".safetensors"):
+        some = samples.splits["validation"][0][:4]
+        notes = [*notes, agreement(model, Path(rest), some, samples.packing)]
     return _assembled(source, parts_of(model, samples, how, own_copy=False), notes)
 
 

@@ -135,5 +135,5 @@ def test_an_export_is_told_in_the_metrics_number():
 
     app = AppTest.from_function(script).run()
     assert not app.exception
-    assert (app.metric[0].value, app.metric[0].delta) == ("12.5", "+2.25 worse")
+    assert (app.metric[0].value, app.metric[0].delta) == ("12.5", "+2.25")
     assert "10.25 dense; paired 95 % interval of the drop +2 to +2.5" in app.caption[0].value

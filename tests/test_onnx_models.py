@@ -8,6 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.export.onnx_file import onnx_model
 from sparsity_core.intake import onnx_file
 from sparsity_core.intake.onnx_file import read_onnx
 from sparsity_core.intake.onnx_module import module_of, write_back
@@ -240,6 +241,17 @@ def test_the_pruned_file_has_the_zeros_and_nothing_else_is_changed(lenet, tmp_pa
     np.testing.assert_allclose(expected(tmp_path / "pruned.onnx", x.numpy()), found, atol=1e-4)
 
 
+def test_what_came_as_onnx_goes_as_onnx(lenet):
+    task = load_task(f"onnx:{lenet}?data=digits")
+    inputs = task.test.inputs[:6]
+    written = onnx_model(task.model, inputs)
+    session = ort.InferenceSession(written.content, providers=["CPUExecutionProvider"])
+    original = ort.InferenceSession(str(lenet), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": inputs.numpy()})
+    (expected,) = original.run(None, {original.get_inputs()[0].name: inputs.numpy()})
+    assert np.allclose(found, expected, atol=1e-4)
+
+
 def test_graphs_of_one_shape_and_other_operators_have_other_digests(tmp_path):
     np.savez(tmp_path / "x.npz", x=rand(20, 4))
     digests = set()
@@ -341,3 +353,35 @@ def test_operators_that_are_unknown_or_ask_for_all_memory(tmp_path, nodes, array
 def test_without_data_it_says_so(lenet):
     with pytest.raises(SparsityError, match="say which with --data"):
         load_task(f"onnx:{lenet}")
+
+
+@pytest.fixture
+def two_inputs(tmp_path):
+    """x (N, 4) beside tokens (N, 3): a product, and an embedding's mean, added up."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 4)),
+              helper.make_tensor_value_info("tokens", TensorProto.INT64, ("N", 3))]  # fmt: skip
+    nodes = [
+        node("Gemm", "w", outputs=("a",), transB=1),
+        helper.make_node("Gather", ["e", "tokens"], ["b"]),
+        helper.make_node("ReduceMean", ["b", "axis"], ["c"], keepdims=0),
+        helper.make_node("Add", ["a", "c"], ["y"]),
+    ]
+    arrays = {"w": rand(5, 4), "e": rand(7, 5), "axis": ints(1)}
+    return saved(tmp_path / "two.onnx", nodes, arrays, inputs=inputs)
+
+
+def test_several_inputs_go_to_onnxruntime_by_name(two_inputs, tmp_path):
+    tokens = RNG.integers(0, 7, (30, 3))
+    np.savez(tmp_path / "data.npz", tokens=tokens, x=rand(30, 4), y=np.arange(30) % 5)
+    task = load_task(f"onnx:{two_inputs}?data={tmp_path}/data.npz")
+    assert "outputs agree with onnxruntime's" in " ".join(task.notes)
+    session = ort.InferenceSession(str(two_inputs), providers=["CPUExecutionProvider"])
+    x, tokens = rand(6, 4), RNG.integers(0, 7, (6, 3))
+    (expected,) = session.run(None, {"x": x, "tokens": tokens})
+    found = module_of(read_onnx(two_inputs))(tokens=torch.tensor(tokens), x=torch.tensor(x))
+    assert torch.allclose(found, torch.from_numpy(expected), atol=1e-5)
+    plan = plan_sweep(task, sparsities=[0.5])
+    assert [row.status for row in plan.run(task, plan.points())] == ["ok"]
+    np.savez(tmp_path / "other.npz", words=tokens, x=x)
+    with pytest.raises(SparsityError, match=r"cannot run it on inputs words \(2, 3\), x \(2, 4\)"):
+        load_task(f"onnx:{two_inputs}?data={tmp_path}/other.npz")

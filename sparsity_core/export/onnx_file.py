@@ -1,6 +1,7 @@
 """ONNX: the model as other runtimes take it, for batches of any size, checked against one."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -44,6 +45,10 @@ def onnx_model(model: nn.Module, sample: Tensor) -> OnnxModel:
         ) from error
     if len(sample) < 2:
         raise SparsityError("ONNX export needs a sample of two inputs or more")
+    free: Any = {0: torch.export.Dim.DYNAMIC}
+    first = next(iter(inspect.signature(model.forward).parameters.values()))
+    if first.kind is first.VAR_POSITIONAL:  # forward(*inputs)
+        free = (free,)
     try:
         with _quiet(), torch.no_grad():
             program: Any = torch.onnx.export(
@@ -52,11 +57,12 @@ def onnx_model(model: nn.Module, sample: Tensor) -> OnnxModel:
                 dynamo=True,
                 input_names=["input"],
                 output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                dynamic_shapes=(free,),
                 verbose=False,
             )
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        cause = error.__cause__ or error  # torch's own words say only that it failed
+        said = f"{type(cause).__name__}: {cause}".splitlines()[0]
         raise SparsityError(f"torch cannot export this model to ONNX ({said[:300]})") from error
     content: bytes = program.model_proto.SerializeToString()
     onnx.checker.check_model(content)

@@ -13,6 +13,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.intake.onnx_build import build_
 from sparsity_core.intake.onnx_file import Graph, load_proto, needed
 from sparsity_core.intake.onnx_ops import OPERATORS
+from sparsity_core.intake.packed import Packing
 
 _APART = 1e-4  # how far from onnxruntime, as a share of the largest output
 
@@ -67,24 +68,31 @@ def module_of(graph: Graph) -> nn.Module:
     return model
 
 
-def agreement(model: nn.Module, path: Path, inputs: Tensor) -> str:
-    """How the module compares with onnxruntime on a few inputs; SparsityError when it differs."""
+def agreement(model: nn.Module, path: Path, inputs: Tensor, packing: Packing | None = None) -> str:
+    """How the module compares with onnxruntime on a few inputs; SparsityError when it differs.
+
+    `packing` says how several inputs lie in one tensor.
+    """
     runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    first = session.get_inputs()[0]
-    given = inputs.numpy().astype(np.int64 if "int64" in first.type else np.float32)
+    positional, named = packing.unpack(inputs) if packing else ([inputs], {})
+    asked = session.get_inputs()
+    given = {i.name: x for i, x in zip(asked, positional, strict=False)} | named
+    types = {i.name: np.int64 if "int64" in i.type else np.float32 for i in asked}
     try:
-        expected = session.run(None, {first.name: given})[0]
+        feeds = {name: x.numpy().astype(types[name]) for name, x in given.items() if name in types}
+        expected = session.run(None, feeds)[0]
     except Exception as error:  # onnxruntime has its own errors
         lines = str(error).splitlines() or [""]
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in given.items())
         raise SparsityError(
-            f"{path}: onnxruntime cannot run it on inputs {tuple(given.shape)} ({lines[0]}); "
+            f"{path}: onnxruntime cannot run it on inputs {shapes} ({lines[0]}); "
             "export with a dynamic batch, and check --input-size"
         ) from error
     with torch.no_grad():
-        found = model(inputs)
+        found = model(*positional, **named)
     found = next(iter(found.values())) if isinstance(found, dict) else found
     apart = float((found - torch.from_numpy(expected)).abs().max())
     if apart > _APART * max(1.0, float(np.abs(expected).max())):
