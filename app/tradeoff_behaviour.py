@@ -35,7 +35,7 @@ def draw_behaviour(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     curve = left.selectbox("Curve", curves, key=f"acts of {plan.digest}")
     levels = sorted({row.sparsity for row in known if by_digest[row.recipe] == curve})
     level = right.selectbox(
-        "Sparsity", levels, len(levels) - 1, format_func=lambda s: f"{s:.1%}",
+        "Sparsity", levels, len(levels) // 2, format_func=lambda s: f"{s:.1%}",
         key=f"acts at {plan.digest} {curve} {levels}",
     )  # fmt: skip
     shown = st.segmented_control(

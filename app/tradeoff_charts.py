@@ -98,7 +98,9 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     dash = alt.StrokeDash(
         "stage:N", sort=ways,
         scale=alt.Scale(domain=ways, range=_DASHES[: len(ways)] if len(ways) > 1 else [[1, 0]]),
-        legend=alt.Legend(title=None, orient="bottom") if len(ways) > 1 else None,
+        legend=alt.Legend(title=None, orient="bottom", direction="vertical", labelLimit=300)
+        if len(ways) > 1
+        else None,
     )  # fmt: skip
     base = alt.Chart(means).encode(x, y, colour)
     lines = base.mark_line(strokeWidth=2).encode(dash, detail="stage:N")

@@ -129,23 +129,29 @@ def loss_chart(table: pd.DataFrame, counted_in: str) -> AnyChart:
     """The loss of every step, and that of the validation split where there was a look."""
     x = alt.X("step:Q", title="step")
     scale = alt.Scale(zero=False)
-    title = f"loss ({counted_in}; solid: batch, dashed: validation)"
+    names = ["each batch, solid", "validation, dashed"]
+    colour = alt.Color(
+        "line:N", legend=alt.Legend(title=None, orient="top", symbolOpacity=1),
+        scale=alt.Scale(domain=names, range=[PALETTE[0], PALETTE[1]]),
+    )  # fmt: skip
     each = (
-        alt.Chart(table[table["loss"].notna()])
-        .mark_line(color=PALETTE[0], strokeWidth=1, opacity=0.7)
+        alt.Chart(table[table["loss"].notna()].assign(line=names[0]))
+        .mark_line(strokeWidth=1, opacity=0.9)
         .encode(
             x,
-            alt.Y("loss:Q", title=title, scale=scale),
+            alt.Y("loss:Q", title=f"loss ({counted_in})", scale=scale),
+            colour,
             tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4~f")],
         )
     )
     mark = alt.OverlayMarkDef(color=PALETTE[1], shape="square")
     valid = (
-        alt.Chart(table[table["value"].notna()])
-        .mark_line(point=mark, color=PALETTE[1], strokeDash=[6, 3])
+        alt.Chart(table[table["value"].notna()].assign(line=names[1]))
+        .mark_line(point=mark, strokeDash=[6, 3])
         .encode(
             x,
             alt.Y("validation_loss:Q", scale=scale),
+            colour,
             tooltip=["step:Q", alt.Tooltip("validation_loss:Q", format=".4~f")],
         )
     )
