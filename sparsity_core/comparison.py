@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparsity_core.intervals import Interval, paired_difference
 from sparsity_core.train import Evaluation
-from sparsity_core.weights import mask_
+from sparsity_core.weights import mask_, sparsity_of
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[nn.Module]
         with torch.no_grad():
             for name, weight in saved.items():
                 parameters[name].copy_(weight)
+
+
+def sparsity_under(weight: Tensor, mask: Tensor) -> float:
+    """The share of zeros in a weight under a mask of its shape; its own zeros count."""
+    return sparsity_of((weight != 0) & mask.to(weight.device))
 
 
 def removed_weights(weight: Tensor, mask: Tensor) -> int:

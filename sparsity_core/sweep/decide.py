@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity_core.comparison import compare, masked, removed_weights
+from sparsity_core.comparison import compare, masked, removed_weights, sparsity_under
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.prune import refusals
@@ -21,7 +21,7 @@ from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Metric, Task
 from sparsity_core.train import Evaluation, evaluate
-from sparsity_core.weights import Masks, sparsity_of
+from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench, workbench
 
 ENGINE = "decide"
@@ -210,7 +210,7 @@ class _Trials:
         message = "; ".join(filter(None, (probe.layers[point.layer].note, str(standing))))
         return replace(
             unmeasured(self.bench.setting, point, ENGINE, status, message),
-            achieved_sparsity=sparsity_of((weight != 0) & mask.to(weight.device)),
+            achieved_sparsity=sparsity_under(weight, mask),
             removed=removed_weights(weight, mask),
             **self._numbers(standing, pruned),
         )

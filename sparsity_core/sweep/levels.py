@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity_core.comparison import compare, removed_weights
+from sparsity_core.comparison import compare, removed_weights, sparsity_under
 from sparsity_core.prune import (
     checked_scores,
     masks_from_choice,
@@ -19,7 +19,7 @@ from sparsity_core.selection import count_pruned, rank_codes
 from sparsity_core.structures import Structure
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.train import Evaluation
-from sparsity_core.weights import Masks, Prunable, sparsity_of
+from sparsity_core.weights import Masks, Prunable
 from sparsity_core.workbench import Workbench
 
 
@@ -78,7 +78,7 @@ class Levels:
         message = "; ".join(filter(None, (self.layer.note, note)))
         return replace(
             unmeasured(self.bench.setting, point, engine, status, message),
-            achieved_sparsity=sparsity_of((self.weight != 0) & mask.to(self.weight.device)),
+            achieved_sparsity=sparsity_under(self.weight, mask),
             removed=removed_weights(self.weight, mask),
             **asdict(compare(self.bench.dense, pruned)),
         )
