@@ -16,11 +16,12 @@ from sparsity_core.kernels.bench import CACHES, CONVOLUTIONS, MATRIX
 from sparsity_core.kernels.latency import LatencyPlan, plan_latency
 from sparsity_core.kernels.plan import KernelPlan, plan_kernels
 
+VIEWS = ONE, MODEL, MAP = ("One layer", "Whole model", "Break-even map")
 SHAPE, LAYER = "A shape", "A layer of the model"
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99)
 _USUAL = (10, 30, 50, 70, 80, 90, 95, 99)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_TYPES = ("float32", "bfloat16")
+TYPES = ("float32", "bfloat16")
 _MAP_SHAPES = ("256x256", "768x768", "768x3072", "3072x768", "2048x2048")
 _MAP_KERNELS = ("permute", "balanced", "tiled", "blocks")
 
@@ -127,15 +128,19 @@ def choose_latency(frame: Frame) -> LatencyPlan:
     )
 
 
+def formats_key(known: Sequence[str]) -> str:
+    """Where the chosen formats are kept: those of matrices and of convolutions apart."""
+    return f"kernels-formats {len(known)}"
+
+
 def _formats(column: Any, known: Sequence[str]) -> list[str]:
     """Kernels by name, filtered by what they store."""
-    key = f"kernels-formats {len(known)}"
     chosen = column.multiselect(
-        "Formats", list(known), key=key, placeholder="all",
+        "Formats", list(known), key=formats_key(known), placeholder="all",
         help=f"{question(KERNELS)} The dense float32 ones are always timed.",
     )  # fmt: skip
     types = column.multiselect(
-        "Values stored as", list(_TYPES), list(_TYPES), key="kernels-types", bind="query-params",
+        "Values stored as", list(TYPES), list(TYPES), key="kernels-types", bind="query-params",
         help="bfloat16 values are widened in registers or multiplied by the CPU's matrix units; "
         "inputs and outputs stay float32.",
     )  # fmt: skip

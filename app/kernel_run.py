@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from app.kernel_form import LAYER, SHAPE
+from app.kernel_form import LAYER, MAP, MODEL, ONE, SHAPE, TYPES, formats_key
 from app.kernel_map import draw_map
 from app.kernel_source import Shown
 from app.kernel_view import draw_layer
 from app.kernel_words import kernels_command, kernels_python, latency_python
 from app.latency_view import draw_model
+from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.kernels.bench import CONVOLUTIONS, MATRIX
 from sparsity_core.kernels.latency import LatencyPlan
 from sparsity_core.kernels.plan import KernelPlan
+from sparsity_core.recipe import Recipe
+from sparsity_core.scorers import SCORERS
 
 
 def draw_run(plan: KernelPlan | LatencyPlan, rows: Sequence[Any]) -> None:
@@ -35,22 +38,68 @@ def words(plan: KernelPlan | LatencyPlan) -> tuple[str, str]:
 
 def view_of(plan: KernelPlan | LatencyPlan) -> dict[str, Any] | None:
     """What the page's form has to hold; None when it cannot say this run."""
-    if isinstance(plan, LatencyPlan) or len(plan.shapes) > 1:
-        return None
-    if plan.kernels not in (MATRIX, CONVOLUTIONS):
-        return None
+    if isinstance(plan, LatencyPlan):
+        return _latency_view(plan)
+    if len(plan.shapes) > 1:
+        return _map_view(plan)
     ((rows, cols),) = plan.shapes
     what = {"kernels-what": LAYER, "layer": plan.layer} if plan.model else {"kernels-what": SHAPE}
     shape = {} if plan.model else {"kernels-shape": f"{rows}x{cols}"}
     return {
+        "kernels-view": ONE,
         **what,
         **shape,
-        "kernels-levels": [_percent(share) for share in plan.sparsities],
-        "kernels-batches": list(plan.batches),
+        "kernels-types": list(TYPES),
         "kernels-caches": list(plan.caches),
-        "kernels-threads": plan.threads,
-        "kernels-repeats": plan.repeats,
-        "kernels-seed": plan.seed,
+        **_shared("kernels", plan),
+    }
+
+
+def formats_of(plan: KernelPlan) -> dict[str, list[str]]:
+    """The formats as the form of one layer keeps them, which no link carries; none = all."""
+    known = MATRIX if set(plan.kernels) <= set(MATRIX) else CONVOLUTIONS
+    return {formats_key(known): [] if plan.kernels == known else list(plan.kernels)}
+
+
+def _map_view(plan: KernelPlan) -> dict[str, Any] | None:
+    if plan.caches != ("hot",):
+        return None
+    return {
+        "kernels-view": MAP,
+        "map-shapes": [f"{rows}x{cols}" for rows, cols in plan.shapes],
+        "map-kernels": list(plan.kernels),
+        **_shared("map", plan),
+    }
+
+
+def _latency_view(plan: LatencyPlan) -> dict[str, Any] | None:
+    recipe = plan.recipe
+    # The sidebar says the first choices, whole per cents, and no more.
+    plain = Recipe(
+        round(100 * recipe.sparsity) / 100,
+        SCORERS.make(SCORERS.kind_of(recipe.scorer)),
+        recipe.structure,
+        ALLOCATIONS.make(ALLOCATIONS.kind_of(recipe.allocation)),
+        skip=recipe.skip,
+    )
+    if recipe != plain or plan.seed:
+        return None
+    return {
+        "kernels-view": MODEL,
+        "latency-batches": list(plan.batches),
+        "latency-threads": plan.threads,
+        "latency-fold": plan.fold,
+        "latency-others": plan.others,
+    }
+
+
+def _shared(form: str, plan: KernelPlan) -> dict[str, Any]:
+    return {
+        f"{form}-levels": [_percent(share) for share in plan.sparsities],
+        f"{form}-batches": list(plan.batches),
+        f"{form}-threads": plan.threads,
+        f"{form}-repeats": plan.repeats,
+        f"{form}-seed": plan.seed,
     }
 
 

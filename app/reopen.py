@@ -10,6 +10,7 @@ import streamlit as st
 from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
+from app.kernel_run import formats_of
 from app.kernel_run import view_of as kernel_view
 from app.moving_form import view_of as moving_view
 from app.state import take_recipe
@@ -59,6 +60,10 @@ def reopen(plan: AnyPlan, view: dict[str, Any]) -> None:
     st.session_state["device"] = plan.device
     if isinstance(plan, SweepPlan | CurvePlan):
         take_recipe(_base(plan))
+    if isinstance(plan, LatencyPlan):
+        take_recipe(plan.recipe)
+    if isinstance(plan, KernelPlan):
+        st.session_state.update(formats_of(plan))
     if not isinstance(plan, KernelPlan | LatencyPlan):
         st.session_state[_samples_key(plan)] = plan.setting.samples
     for key in view:

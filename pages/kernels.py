@@ -4,14 +4,12 @@ import streamlit as st
 
 from app import cache, kernel_source, live
 from app.forms import warn_of_unknown
-from app.kernel_form import choose_kernels, choose_latency, choose_map
+from app.kernel_form import MODEL, ONE, VIEWS, choose_kernels, choose_latency, choose_map
 from app.kernel_map import draw_map
 from app.kernel_view import draw_layer
 from app.latency_view import draw_model
 from app.state import frame
 from sparsity_core.errors import SparsityError
-
-LAYER, MODEL, MAP = "One layer", "Whole model", "Break-even map"
 
 st.title("Kernels")
 st.caption(
@@ -20,13 +18,13 @@ st.caption(
 )
 chosen = frame()
 cache.task(chosen.model)
-warn_of_unknown("kernels-view", (LAYER, MODEL, MAP))
+warn_of_unknown("kernels-view", VIEWS)
 view = st.segmented_control(
-    "View", [LAYER, MODEL, MAP], default=LAYER, required=True, key="kernels-view",
+    "View", VIEWS, default=ONE, required=True, key="kernels-view",
     bind="query-params", label_visibility="collapsed",
 )  # fmt: skip
 try:
-    if view == LAYER:
+    if view == ONE:
         plan = choose_kernels(chosen)
         live.start_button(plan, *kernel_source.start_label(plan))
         live.follow(plan, lambda: draw_layer(plan, kernel_source.of_layer(plan)))

@@ -5,14 +5,16 @@ import io
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from app import cache, export, kernel_source
 from app.forms import structures
 from app.kernel_charts import bars, frame_of, roofline, speedups, storage
 from app.kernel_map import even_map
-from app.kernel_run import view_of
+from app.kernel_run import formats_of, view_of
 from app.kernel_words import kernels_command, kernels_python, latency_python
 from app.latency_charts import before_after, four_kinds
+from app.reopen import link_of
 from sample_models.card import read_kernels
 from sparsity_core.cli.main import _parser
 from sparsity_core.kernels.compact import compact, kernel_rows, latency_rows
@@ -21,9 +23,10 @@ from sparsity_core.kernels.latency_row import WHOLE
 from sparsity_core.kernels.latency_words import model_in_words
 from sparsity_core.kernels.plan import plan_kernels
 from sparsity_core.recipe import Recipe
+from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import load_task
-from tests.app_session import open_page, own_store, texts, wait_for_jobs
+from tests.app_session import MAIN, open_page, own_store, texts, wait_for_jobs
 
 __all__ = ["own_store"]
 
@@ -190,7 +193,6 @@ def test_words_say_the_same_plan():
     first, _, _ = kernels_python(plan).partition("rows =")
     exec(first, scope)
     assert scope["plan"] == plan
-    assert view_of(plan) is None  # the form names formats, a link cannot
     task = load_task("digits-mlp")
     latency = plan_latency(task, Recipe(0.8), batches=[2])
     first, _, _ = latency_python(latency).partition("rows =")
@@ -259,6 +261,39 @@ def test_a_whole_model_is_timed_layer_by_layer(own_store):
     assert "Where the gain went" in shown
     runs = open_page("runs", run=cache.store().runs()[0].id[:8])
     assert not runs.exception
+
+
+def _planned():
+    tiny = {"sparsities": [0.5], "batches": [1], "repeats": 1}
+    task = load_task("digits-mlp")
+    recipe = Recipe(0.75, SCORERS.make("taylor"), skip=("fc3.weight",))
+    yield plan_kernels(shapes=[(8, 32)], kernels=["tiled"], **tiny)
+    yield plan_kernels(task, "fc1.weight", caches=["hot", "cold"], **tiny)
+    yield plan_kernels(shapes=[(8, 32), (32, 8)], kernels=["csr", "tiled"], **tiny)
+    yield plan_latency(task, recipe, batches=[3], fold=False)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_stored_plan_fills_the_form(own_store, place):
+    plan = list(_planned())[place]
+    recipe = {"scorer": "taylor", "sparsity": "75", "skip": "fc3.weight"}
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    for name, value in ({"model": "digits-mlp"} | recipe | link_of(view_of(plan))).items():
+        app.query_params[name] = value
+    for name, value in ({} if place == 3 else formats_of(plan)).items():
+        app.session_state[name] = value
+    app.switch_page("../pages/kernels.py").run()
+    assert not app.exception
+    app.button(key="start").click().run()
+    for job in cache.queue().jobs():
+        job.cancel()
+    assert cache.queue().get(plan.digest) is not None
+
+
+def test_a_recipe_that_the_sidebar_cannot_say_does_not_reopen():
+    task = load_task("digits-mlp")
+    assert view_of(plan_latency(task, Recipe(0.123))) is None
+    assert view_of(plan_latency(task, Recipe(0.5), seed=1)) is None
 
 
 def test_wrong_choices_are_said(own_store):
