@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsity_core.course import Course, Place, bits_of, keep_
 from sparsity_core.data import Split
+from sparsity_core.dynamic.all_weights import AllWeights
 from sparsity_core.dynamic.forward import ForwardRule
 from sparsity_core.dynamic.history import History
 from sparsity_core.dynamic.rule import Clock, Report, State, UpdateRule, generator_for
@@ -60,16 +61,16 @@ class MovingCourse(Course):
         self.layers = {name: parameters[name] for name in kept}
         self._last = list(prunable(model))[-1]
         self._products = products or Products(dict.fromkeys(kept, 1.0))
-        self._forward = rule if isinstance(rule, ForwardRule) else None
+        self._all: AllWeights | None = None
+        if isinstance(rule, ForwardRule):
+            self._all = AllWeights(rule, self.layers, self.kept)
         first = rule.first(self._weights(), self.kept, seed)
         self.live: Masks = {name: mask.to(device) for name, mask in first.items()}
-        self.learned: dict[str, nn.Parameter] = {}
-        self.trained: Masks = {}
         self._averages: dict[str, Tensor] = {}
         if rule.averages_gradients:
             self._averages = {n: torch.zeros_like(p.data) for n, p in self.layers.items()}
-        if self._forward:
-            self._prepare_(self._forward)
+        if self._all:
+            self._prepare_(self._all)
         else:
             self.mask_(self.live)
         self.history = History(self.live)
@@ -80,6 +81,16 @@ class MovingCourse(Course):
     def clock(self) -> Clock:
         """Where the course stands."""
         return Clock(self.step, self.steps, len(self.sizes))
+
+    @property
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What layers learn besides their weights, such as thresholds."""
+        return self._all.learned if self._all else {}
+
+    @property
+    def trained(self) -> Masks:
+        """Under a rule that keeps all weights, where the optimizer may change them."""
+        return self._all.trained if self._all else {}
 
     @property
     def macs(self) -> float:
@@ -96,29 +107,14 @@ class MovingCourse(Course):
     @contextmanager
     def as_used(self) -> Iterator[None]:
         """The model with the weights that the forward pass uses, and no others."""
-        if not self._forward:
+        with self._all.in_use(self.live) if self._all else nullcontext():
             yield
-            return
-        kept = {name: parameter.data for name, parameter in self.layers.items()}
-        try:
-            for name, parameter in self.layers.items():
-                learned = self.learned.get(name)
-                parameter.data = self._forward.used(
-                    kept[name], self.live[name], None if learned is None else learned.data
-                )
-            yield
-        finally:
-            for name, parameter in self.layers.items():
-                parameter.data = kept[name]
 
     def refresh_(self) -> None:
         """Bring `live`, and what is counted by it, up to date where it follows from the weights."""
-        if not self._forward:
+        if not self._all:
             return
-        live = {
-            name: self._forward.live(parameter.data, self.live[name], self._learned_of(name))
-            for name, parameter in self.layers.items()
-        }
+        live = self._all.live(self.live)
         self.history.note_(self.live, live, {})
         self.live = live
         self._count_()
@@ -143,13 +139,14 @@ class MovingCourse(Course):
     def resume_(self, saved: Mapping[str, Any]) -> None:
         """Stand where a course of the same model, training, rule and budgets was saved."""
         self.live = self._here(saved["live"])
-        self.trained = self._here(saved["trained"])
+        if self._all:
+            self._all.trained = self._here(saved["trained"])
         self._averages = self._here(saved["averages"])
         for name, value in saved["learned"].items():
             self.learned[name].data = value.to(self.device, copy=True)
         self.history = History(**copy.deepcopy(saved["history"]))
         self.spent = saved["spent"]
-        if not self._forward:
+        if not self._all:
             self.masks = self.live
         self.go_to_(Place(**saved["place"]))
         self._count_()
@@ -168,10 +165,8 @@ class MovingCourse(Course):
                 self._averages[name].mul_(self.rule.averages_gradients).add_(gradient)
         if due and self.rule.needs_gradients:
             self._update_(clock)
-        elif self._forward:
-            self._learn_forward_(self._forward, clock)
         else:
-            self._learn_()
+            self._learn_from_(clock)
         return value
 
     def _update_(self, clock: Clock) -> None:
@@ -189,8 +184,8 @@ class MovingCourse(Course):
         masks, report = self.rule.update(state)
         self.live = masks
         self.history.note_(before, masks, report.ablated)
-        if self._forward:
-            self._choose_trained_(self._forward)
+        if self._all:
+            self._all.choose_trained_(masks, self.clock)
         else:
             self.mask_(masks)
             self._begin_anew_(before, report, clock)
@@ -216,49 +211,21 @@ class MovingCourse(Course):
                 if isinstance(value, Tensor) and key != "step":  # a count
                     keep_(value, bits)
 
-    def _prepare_(self, rule: ForwardRule) -> None:
-        """What a rule that keeps all weights has besides."""
-        for name, parameter in self.layers.items():
-            if (value := rule.learned(parameter.data)) is not None:
-                self.learned[name] = nn.Parameter(value)
-        if self.learned:
-            decay = self.training.weight_decay if rule.learned_decays else 0.0
-            self._optimizer.add_param_group(
-                {"params": list(self.learned.values()), "weight_decay": decay}
-            )
-        self._choose_trained_(rule)
-        for name, parameter in self.layers.items():
-            live = rule.live(parameter.data, self.live[name], self._learned_of(name))
-            self.live[name] = live
+    def _prepare_(self, everything: AllWeights) -> None:
+        """Let the optimizer know what is learned besides, and what lives."""
+        if learned := list(everything.learned.values()):
+            decay = self.training.weight_decay if everything.rule.learned_decays else 0.0
+            self._optimizer.add_param_group({"params": learned, "weight_decay": decay})
+        everything.choose_trained_(self.live, self.clock)
+        self.live = everything.live(self.live)
 
-    def _choose_trained_(self, rule: ForwardRule) -> None:
-        self.trained = {
-            name: rule.trained(p.data, self.live[name], self.kept[name], self.clock)
-            for name, p in self.layers.items()
-        }
-
-    def _learn_forward_(self, rule: ForwardRule, clock: Clock) -> None:
-        """The optimizer's step from gradients of what was used."""
-        partly = {}
-        for name, parameter in self.layers.items():
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            learned = self._learned_of(name)
-            own, besides = rule.gradients(gradient, parameter.data, self.live[name], learned, clock)
-            trained = self.trained[name]
-            if not trained.all():
-                own = own.masked_fill(~trained, 0)
-                partly[name] = parameter.data.clone()
-            parameter.grad = own
-            if besides is not None:
-                self.learned[name].grad = besides
+    def _learn_from_(self, clock: Clock) -> None:
+        """The optimizer's step, from gradients of what was used."""
+        if self._all:
+            self._all.before_step_(self.live, clock)
         self._learn_()
-        with torch.no_grad():
-            for name, before in partly.items():  # neither decay nor momentum moves the others
-                self.layers[name].copy_(torch.where(self.trained[name], self.layers[name], before))
-        for name, value in self.learned.items():
-            value.data = rule.settled(self.layers[name].data, value.data)
+        if self._all:
+            self._all.after_step_()
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: parameter.data for name, parameter in self.layers.items()}
@@ -268,9 +235,6 @@ class MovingCourse(Course):
             name: torch.zeros_like(p.data) if p.grad is None else p.grad
             for name, p in self.layers.items()
         }
-
-    def _learned_of(self, name: str) -> Tensor | None:
-        return self.learned[name].data if name in self.learned else None
 
     def _count_(self) -> None:
         self._macs = self._products.of(self.live)
