@@ -4,11 +4,13 @@ import math
 import sys
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sparsity_core.cli import main
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.metrics import METRICS, metric_of
@@ -601,3 +603,27 @@ def test_a_point_that_hangs_is_a_failed_row(tmp_path, monkeypatch):
     assert "took longer than the time limit of 0.2 s" in row.message
     with pytest.raises(SparsityError, match="more than 0 s"):
         WorkerProcesses(1, patience=0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "tiny_make:make", "--rules", "set", "--steps", "2", "--interval", "1"),
+        ("tickets", "tiny_make:make", "--rounds", "1", "--steps", "2"),
+        ("kernels", "--model", "tiny_make:make", "--layer", "last", "--sparsities", ".5",
+         "--batches", "1", "--formats", "csr", "--repeats", "2"),
+    ],
+)  # fmt: skip
+def test_every_command_takes_a_model_of_ones_own(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
+    (tmp_path / "tiny_make.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    np.savez(tmp_path / "own.npz", x=np.ones((60, 4), np.float32), y=np.arange(60) % 3)
+    out = tmp_path / "rows.csv"
+    assert main([*arguments, "--data", str(tmp_path / "own.npz"), "--out", str(out)]) == 0
+    assert "note: the data came undivided" in capsys.readouterr().err
+    assert out.read_text().count("\n") > 1

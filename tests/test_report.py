@@ -90,6 +90,52 @@ def test_every_kind_of_run_has_a_page_and_a_notebook(store, kind):
     nbformat.validate(nbformat.reads(notebook(replace(run, kind=kind), plan, [row]), as_version=4))
 
 
+FLAT = {"point_id": "0", "status": "ok", "message": "", "device": "cpu", "versions": "torch"}
+ACCURATE = {"metric": "accuracy", "samples": 60, "split": "test", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "common", "rows", "heading", "said"),
+    [
+        (
+            "tickets",
+            ACCURATE | {"rewind": 0, "round": 1},
+            [{"arm": a, "sparsity": s, "value": 0.9} for a in ("ticket", "random")
+             for s in (0.5, 0.9)],
+            "", ("weights left", "accuracy on 60 test samples", "ticket", "random"),
+        ),
+        (
+            "moving",
+            ACCURATE | {"steps": 100, "matched": "", "sparsity": 0.9},
+            [{"rule": r, "step": s, "validation_value": v} for r in ("rigl", "dense")
+             for s, v in ((0, 0.1), (50, 0.9), (100, 0.95))],
+            "", ("step of the training", "accuracy on validation samples", "rigl", "dense"),
+        ),
+        (
+            "kernels",
+            {"rows": 64, "cols": 32, "batch": 8, "cache": "hot"},
+            [{"kernel": k, "sparsity": s, "speedup_vs_dense": 2.0} for k in ("csr", "ell")
+             for s in (0.8, 0.9)],
+            "rows 64, cols 32, batch 8, hot",
+            ("sparsity of the mask", "times as fast as dense", "csr", "ell"),
+        ),
+        (
+            "latency",
+            {"batch": 1, "recipe": "magnitude"},
+            [{"layer": n, "kernel": k, "speedup": 2.0}
+             for n, k in (("fc1.weight", "csr"), ("fc2.weight", "ell"))],
+            "batch 1", ("times as fast as dense", "fc1.weight", "fc2.weight"),
+        ),
+    ],
+)  # fmt: skip
+def test_the_other_kinds_have_charts_too(kind, common, rows, heading, said):
+    made = [row_from_dict(kind, FLAT | common | row) for row in rows]
+    ((found, svg),) = pictures(kind, made)
+    assert found == heading
+    assert all(f">{words}" in svg for words in said)
+    assert ">10%" not in svg or kind != "moving"  # the steep beginning is left out
+
+
 @pytest.mark.parametrize("kind", ["sweep", "curve"])
 def test_the_notebook_measures_the_same_points(store, kind, capsys):
     run, plan, rows = parts(store, kind)

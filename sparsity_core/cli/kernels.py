@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from sparsity_core.cli.own import add_own, reference, tell
+from sparsity_core.cli.where import add_out, add_store
 from sparsity_core.errors import SparsityError
 
 
@@ -13,7 +14,7 @@ def add_kernels(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "kernels", help="time sparse kernels against dense on this machine"
     )
     kernels.add_argument("--shape", metavar="OUTxIN", help="Linear layer; default 768x3072")
-    kernels.add_argument("--model", metavar="NAME", help="with --layer: a layer of a model")
+    kernels.add_argument("--model", metavar="MODEL", help="with --layer; or your own")
     kernels.add_argument("--layer", metavar="NAME", help="name of its weight, or first, last")
     kernels.add_argument("--sparsities", default=".8,.9,.95,.99", metavar=".8,.9")
     kernels.add_argument("--batches", default="1,8,64,256", metavar="1,8")
@@ -24,14 +25,13 @@ def add_kernels(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     kernels.add_argument("--threads", type=int, default=1)
     kernels.add_argument("--repeats", type=int, default=30)
     kernels.add_argument("--seed", type=int, default=0, help="another one times anew")
-    kernels.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    add_out(kernels)
     kernels.add_argument(
         "--details", action="store_true", help="all columns: limits, noise, energy, reasons"
     )
     kernels.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
-    kernels.add_argument(
-        "--store", type=Path, metavar="DIR", help="default: $SPARSITY_STORE or the user's folder"
-    )
+    add_store(kernels)
+    add_own(kernels, timed=False)
     kernels.set_defaults(action=_run)
 
 
@@ -47,7 +47,8 @@ def _run(chosen: argparse.Namespace) -> int:
     check_target(chosen.out)
     if bool(chosen.model) != bool(chosen.layer) or (chosen.model and chosen.shape):
         raise SparsityError("give --model and --layer together, or --shape alone")
-    task = load_task(chosen.model) if chosen.model else None
+    task = load_task(reference(chosen)) if chosen.model else None
+    tell(task.notes if task else ())
     plan = plan_kernels(
         task,
         chosen.layer or "",

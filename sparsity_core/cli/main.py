@@ -11,6 +11,7 @@ from sparsity_core.cli.report import add_report
 from sparsity_core.cli.take import add_check, add_prune
 from sparsity_core.cli.tickets import add_tickets
 from sparsity_core.cli.train import add_train
+from sparsity_core.cli.where import add_measured, add_out, add_store
 from sparsity_core.errors import SparsityError
 from sparsity_core.folder import default_folder_at
 
@@ -57,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_curve(commands)
-    _add_store(add_tickets(commands))
+    add_tickets(commands)
     add_kernels(commands)
     add_prune(commands)
     add_check(commands)
-    _add_store(add_train(commands))
+    add_train(commands)
     _add_lists(commands)
     _add_runs(commands)
-    _add_store(add_report(commands))
+    add_report(commands)
     return parser
 
 
@@ -131,22 +132,11 @@ def _add_where(command: argparse.ArgumentParser) -> None:
     """What sweep and curve share: model, samples, sparsities, where results go."""
     command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
     command.add_argument("--sparsities", default=".5,.7,.8,.9,.95", metavar=".5,.9")
-    command.add_argument("--split", default="validation", help="train, validation or test")
-    command.add_argument("--samples", type=int, help="of the split; default: all")
     command.add_argument(
         "--score-samples", type=int, default=512, help="of train, for scorers with data"
     )
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    command.add_argument("--workers", type=int, default=0, help="processes; default 0: this one")
-    command.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    add_measured(command, "validation", "train, validation or test")
     add_own(command)
-    _add_store(command)
-
-
-def _add_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--store", type=Path, metavar="DIR", help="default: $SPARSITY_STORE or the user's folder"
-    )
 
 
 def _add_lists(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -160,12 +150,12 @@ def _add_lists(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     runs = commands.add_parser("runs", help="list what was computed; export, resume, delete")
     runs.add_argument("run", nargs="?", metavar="ID", help="a run's id or its beginning")
-    runs.add_argument("--out", type=Path, metavar="FILE", help="write the run's rows")
+    add_out(runs)
     act = runs.add_mutually_exclusive_group()
     act.add_argument("--resume", action="store_true", help="run what is missing or failed")
     act.add_argument("--delete", action="store_true", help="remove the run and its own points")
     runs.add_argument("--workers", type=int, default=0)
-    _add_store(runs)
+    add_store(runs)
     runs.set_defaults(action=_runs)
 
 

@@ -21,10 +21,14 @@ OPTIONS = {
     "expect": ("0.761", "the accuracy on the model's card, to be compared with"),
 }  # fmt: skip
 _PATHS = ("weights", "data")
+_TRAINED = ("weights", "place", "expect")
 
 
-def add_own(command: argparse.ArgumentParser, timed: bool = True) -> None:
-    """Add the options to a subcommand that takes a MODEL; `timed` where it runs points."""
+def add_own(command: argparse.ArgumentParser, timed: bool = True, fresh: bool = False) -> None:
+    """Add the options to a subcommand that takes a MODEL.
+
+    `timed` where it runs points; `fresh` where it trains from the start, so that no weights count.
+    """
     own = command.add_argument_group(
         "a model of your own",
         "MODEL is then module:factory that returns an nn.Module, timm:NAME, hf:DIRECTORY or "
@@ -38,6 +42,8 @@ def add_own(command: argparse.ArgumentParser, timed: bool = True) -> None:
             help="a point that takes longer fails; needs --workers",
         )
     for name, (form, what) in OPTIONS.items():
+        if fresh and name in _TRAINED:
+            continue
         own.add_argument(f"--{name}", default="", metavar=form, help=what)
 
 

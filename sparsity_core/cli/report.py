@@ -5,18 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparsity_core.cli.where import add_store
+
 # Torch is imported when the command runs and not for --help.
 
 
-def add_report(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> argparse.ArgumentParser:
+def add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The options of `sparsity report`."""
     parser = commands.add_parser("report", help="a run as a page to read or a notebook to run")
     parser.add_argument("run", metavar="RUN", help="a run's id or its beginning; `sparsity runs`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".html or .ipynb")
+    add_store(parser)
     parser.set_defaults(action=report)
-    return parser
 
 
 def report(chosen: argparse.Namespace) -> int:

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sparsity_core.cli.own import add_own, reference, tell
+from sparsity_core.cli.where import add_measured
 
 if TYPE_CHECKING:
     from sparsity_core.task import Task
@@ -12,14 +14,12 @@ if TYPE_CHECKING:
 # Torch is imported when the command runs and not for --help.
 
 
-def add_tickets(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> argparse.ArgumentParser:
+def add_tickets(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The options of `sparsity tickets`."""
     parser = commands.add_parser(
         "tickets", help="train, prune in rounds, rewind: lottery tickets and their controls"
     )
-    parser.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    parser.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--rate", type=float, default=0.2, help="share that goes each round; .2")
     parser.add_argument(
@@ -44,13 +44,9 @@ def add_tickets(
     parser.add_argument("--rate-schedule", default="constant", help="constant, cosine, step, ...")
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--every", type=int, help="steps between looks; default: 50 looks")
-    parser.add_argument("--split", default="test", help="that reports; validation finds the stop")
-    parser.add_argument("--samples", type=int, help="of the split; default: all")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--workers", type=int, default=0, help="processes; default 0: this one")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    add_measured(parser, "test", "that reports; validation finds the stop")
+    add_own(parser, fresh=True)
     parser.set_defaults(action=tickets)
-    return parser
 
 
 def tickets(chosen: argparse.Namespace) -> int:
@@ -61,7 +57,8 @@ def tickets(chosen: argparse.Namespace) -> int:
     from sparsity_core.tickets.estimate import seconds_of, size_of
 
     check_target(chosen.out)
-    task = load_task(chosen.model)
+    task = load_task(reference(chosen))
+    tell(task.notes)
     plan = plan_of(task, chosen)
     minutes = seconds_of(task, plan) / 60
     print(f"{size_of(plan)}: about {minutes:.1f} min, one after another", file=sys.stderr)

@@ -1,8 +1,10 @@
 """`sparsity train`: train from the start under moving masks, beside dense and fixed ones."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sparsity_core.cli.own import add_own, reference, tell
+from sparsity_core.cli.where import add_measured
 
 if TYPE_CHECKING:
     from sparsity_core.dynamic.plan import MovingPlan
@@ -12,14 +14,12 @@ if TYPE_CHECKING:
 # Torch is imported when the command runs and not for --help.
 
 
-def add_train(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> argparse.ArgumentParser:
+def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The options of `sparsity train`."""
     parser = commands.add_parser(
         "train", help="train sparse from the start while masks move: RigL, SET, SRigL, ..."
     )
-    parser.add_argument("model", metavar="MODEL", help="see `sparsity models`; or module:factory")
+    parser.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
     parser.add_argument(
         "--rules", "--rule", dest="rules", default="rigl", metavar="A,B",
         help="see `sparsity rules`; dense and static are always trained beside them",
@@ -58,13 +58,9 @@ def add_train(
         "--execution", default="simulated",
         help="simulated: masked dense products; sparse: live weights alone, on a CPU",
     )  # fmt: skip
-    parser.add_argument("--split", default="test", help="that reports; validation is looked at")
-    parser.add_argument("--samples", type=int, help="of the split; default: all")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--workers", type=int, default=0, help="processes; default 0: this one")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .parquet or .json")
+    add_measured(parser, "test", "that reports; validation is looked at")
+    add_own(parser, fresh=True)
     parser.set_defaults(action=train)
-    return parser
 
 
 def train(chosen: argparse.Namespace) -> int:
@@ -74,7 +70,8 @@ def train(chosen: argparse.Namespace) -> int:
     from sparsity_core.task import load_task
 
     check_target(chosen.out)
-    task = load_task(chosen.model)
+    task = load_task(reference(chosen))
+    tell(task.notes)
     return execute(_plan(task, chosen), task, chosen)
 
 

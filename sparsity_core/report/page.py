@@ -13,7 +13,7 @@ import pandas as pd
 from sparsity_core.machine import versions
 from sparsity_core.metrics import is_share
 from sparsity_core.plans import Plan
-from sparsity_core.report.pictures import CHARTED, pictures
+from sparsity_core.report.pictures import pictures
 from sparsity_core.store import RunInfo
 
 _MAIN = (
@@ -21,6 +21,8 @@ _MAIN = (
     "achieved_sparsity compression mac_share value dense_value drop drop_low drop_high "
     "samples split seed status"
 ).split()
+_PRUNED = ("sweep", "curve")
+_PACKED = {"line", "history", "class_values", "reliability", "predictions", "layers"}  # not to read
 _SHARES = {"achieved_sparsity", "sparsity", "mac_share"}
 _POINTS = {"drop", "drop_low", "drop_high"}
 
@@ -65,7 +67,9 @@ def page(run: RunInfo, plan: Plan, rows: Sequence[Any]) -> str:
 
 def _numbers(kind: str, rows: Sequence[Any]) -> str:
     table = _frame(rows)
-    main = [name for name in _MAIN if name in table] if kind in CHARTED else list(table)
+    main = [name for name in table if name not in _PACKED]
+    if kind in _PRUNED:
+        main = [name for name in _MAIN if name in table]
     return _table(table[main], _metric(rows))
 
 
