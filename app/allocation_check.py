@@ -14,7 +14,8 @@ from app.forms import warn_of_unknown
 from app.known_sweeps import Sweep
 from app.state import Frame
 from app.tradeoff_view import start_label
-from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
+from sparsity_core.curve import CurvePlan, plan_curve
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.recipe import Recipe
 from sparsity_core.store import Store
 from sparsity_core.units import loss_in, unit_of

@@ -15,7 +15,8 @@ from app.scorer_study import Study
 from app.state import Frame
 from app.tradeoff_view import start_label
 from sparsity_core.allocations import Manual
-from sparsity_core.curve import CurvePlan, CurveResult, plan_curve
+from sparsity_core.curve import CurvePlan, plan_curve
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS, Random

@@ -11,7 +11,8 @@ from app.behaviour_charts import class_chart, class_table, reliability_chart, re
 from app.curve_names import names, stages
 from app.curve_words import curve_command, curve_python
 from sparsity_core.behaviour import Flips
-from sparsity_core.curve import CurvePlan, CurveResult
+from sparsity_core.curve import CurvePlan
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import row_from_dict
 from sparsity_core.setting import evaluation_samples

@@ -11,7 +11,8 @@ import pandas as pd
 
 from app.curve_names import names, stages
 from app.theme import GREY, AnyChart, colours, shapes
-from sparsity_core.curve import CurvePlan, CurveResult
+from sparsity_core.curve import CurvePlan
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.units import PER_CENT, Unit, around_dense, in_units, unit_of
 
 _SHARE = alt.Scale(domain=[0, 100])

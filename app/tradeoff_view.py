@@ -15,7 +15,8 @@ from app.live import duration
 from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from sparsity_core.allocations import Manual, Sensitivity
-from sparsity_core.curve import CurvePlan, CurvePoint, CurveResult
+from sparsity_core.curve import CurvePlan, CurvePoint
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.recipe import STAGES
 from sparsity_core.repairs import repairs_label
 from sparsity_core.schedules import SCHEDULES

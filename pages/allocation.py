@@ -10,7 +10,7 @@ from app.allocation_rules import at_targets, plain, recipes_of_rules, ruled, wit
 from app.allocation_view import choose_target, draw_radar, draw_rules
 from app.allocation_words import rules_python
 from app.state import frame
-from sparsity_core.curve import CurveResult
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.errors import SparsityError
 
 st.title("Allocation")

@@ -1,14 +1,15 @@
 """Whole-model curves: recipes x sparsities x seeds, before and after fine-tuning."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import Any, ClassVar
 
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.behaviour import Answers, columns, flips
-from sparsity_core.comparison import Comparison, compare
+from sparsity_core.comparison import compare
 from sparsity_core.cost import cost
+from sparsity_core.curve_row import FLIPS, MEASURED, CurveResult
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import device_label, versions
@@ -26,53 +27,6 @@ from sparsity_core.weights import canonical_names, check_sparsity
 from sparsity_core.workbench import Workbench, workbench
 
 _TITLED = 4  # recipes that a plan's title names
-
-
-@dataclass(frozen=True)
-class CurveResult:
-    """One point of a curve; the fields are the columns of the file, None = not measured."""
-
-    model: str
-    scorer: str
-    structure: str
-    allocation: str
-    schedule: str
-    repair: str  # steps joined by " + "; empty = none
-    finetune_epochs: int  # after each round; 0 = as pruned
-    sparsity: float  # as asked of the layers that the recipe prunes
-    achieved_sparsity: float | None  # share of zeros among all prunable weights
-    compression: float | None  # all parameters over those not zero
-    mac_share: float | None  # multiply-adds by non-zero weights over all: a count, not a speed
-    metric: str
-    value: float | None
-    dense_value: float | None
-    drop: float | None  # dense_value - value
-    drop_low: float | None  # paired 95 % interval over samples, not over seeds
-    drop_high: float | None
-    loss: float | None
-    dense_loss: float | None
-    loss_rise: float | None
-    loss_rise_low: float | None
-    loss_rise_high: float | None
-    lost: int | None  # samples that only the dense model has right
-    gained: int | None  # samples that only the pruned model has right
-    other_errors: int | None  # wrong in both, in different ways
-    calibration_error: float | None  # ECE of 15 bins
-    dense_calibration_error: float | None
-    class_values: str | None  # accuracy of each class, as JSON
-    dense_class_values: str | None
-    reliability: str | None  # JSON: samples, mean confidence, accuracy of each bin
-    dense_reliability: str | None
-    samples: int | None
-    split: str
-    seed: int
-    status: str
-    message: str
-    seconds: float
-    device: str
-    versions: str
-    recipe: str  # digest of the recipe at this sparsity
-    point_id: str
 
 
 @dataclass(frozen=True)
@@ -153,7 +107,7 @@ class CurvePlan(Planned):
             versions=versions(),
             recipe=recipe.digest,
             point_id=point.id,
-            **dict.fromkeys(_MEASURED),
+            **dict.fromkeys(MEASURED),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,22 +173,10 @@ def _behaviour(task: Task, bench: Workbench, pruned: Evaluation) -> dict[str, An
     changed = flips(dense.predictions, pruned.predictions, targets)
     before = columns(Answers(dense.predictions, dense.confidences), targets)
     return {
-        **{name: getattr(changed, name) for name in _FLIPS},
+        **{name: getattr(changed, name) for name in FLIPS},
         **columns(Answers(pruned.predictions, pruned.confidences), targets),
         **{f"dense_{name}": value for name, value in before.items()},
     }
-
-
-_FLIPS = ("lost", "gained", "other_errors")
-_MEASURED = (
-    "achieved_sparsity",
-    "compression",
-    "mac_share",
-    *(field.name for field in fields(Comparison)),
-    *_FLIPS,
-    *("calibration_error", "class_values", "reliability"),
-    *("dense_calibration_error", "dense_class_values", "dense_reliability"),
-)
 
 
 def plan_curve(

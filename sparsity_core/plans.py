@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol
 
-from sparsity_core.curve import CurvePlan, CurveResult
+from sparsity_core.curve import CurvePlan
+from sparsity_core.curve_row import CurveResult
 from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.dynamic.row import MovingResult
 from sparsity_core.errors import SparsityError, unknown
