@@ -36,12 +36,19 @@ class Workbench:
         )
 
     def probe(self, seed: int) -> Probe:
-        """The dense model seen through the train samples that `seed` draws."""
+        """The dense model seen through the train samples that `seed` draws.
+
+        On the CPU that is the task's own model, which nobody changes: one copy less in memory.
+        """
         if seed not in self._probes:
             batches = draw_batches(
                 self.task.train, self.setting.score_samples, seed, self.setting.device
             )
-            self._probes[seed] = Probe(self.model, batches, self.task.loss, seed=seed)
+            elsewhere = self.setting.device != "cpu"
+            model = self.model if elsewhere else self.task.model
+            self._probes[seed] = Probe(
+                model, batches, self.task.loss, seed=seed, own_copy=elsewhere
+            )
         return self._probes[seed]
 
 
