@@ -84,7 +84,7 @@ def _show(view: JobView) -> None:
     if view.failed:
         text += f", {view.failed} failed"
     if view.eta is not None:
-        text += f", about {duration(view.eta)} left"
+        text += f", {time_left(view)}"
     if view.active:
         bar, button = st.columns([5, 1], vertical_alignment="center")
         bar.progress(share, text)
@@ -102,6 +102,12 @@ def _seen(job_id: str) -> str:
     job = cache.queue().get(job_id)
     seen = [row.samples or 0 for row in job.under_way] if job else []
     return f" settled, others have seen {min(seen):,} to {max(seen):,} samples" if seen else ""
+
+
+def time_left(view: JobView) -> str:
+    """The time left in words; view.eta is known."""
+    assert view.eta is not None
+    return f"{'at most ' if view.at_most else ''}about {duration(view.eta)} left"
 
 
 def duration(seconds: float) -> str:

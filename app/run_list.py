@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import cache
-from app.live import duration
+from app.live import time_left
 from app.run_table import found, table_of
 from sparsity_core.store import RunInfo
 
@@ -63,7 +63,7 @@ def draw_running() -> None:
             view = job.view
             if view.active:
                 left, right = st.columns([5, 1], vertical_alignment="center")
-                eta = f", about {duration(view.eta)} left" if view.eta is not None else ""
+                eta = "" if view.eta is None else f", {time_left(view)}"
                 share = view.done / view.total if view.total else 1.0
                 text = f"{view.state}: {view.done} of {view.total} points{eta}; {view.title}"
                 left.progress(share, text)

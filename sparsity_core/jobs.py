@@ -12,8 +12,7 @@ from sparsity_core.executors import Executor
 from sparsity_core.plans import Plan, groups_for
 from sparsity_core.status import OPEN
 from sparsity_core.store import Store
-
-_RECENT = 50  # rows whose pace foretells the time left
+from sparsity_core.time_left import TimeLeft
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class JobView:
     done: int  # stored, before or by this job
     failed: int
     eta: float | None  # seconds left; None while unknown
+    at_most: bool  # may it be sooner done, as points of early answers stop when they are settled?
     message: str
 
     @property
@@ -51,8 +51,6 @@ class Job:
         self._state = "queued"
         self._message = ""
         self._under_way: dict[str, Any] = {}
-        self._work = work or {}
-        self._paces: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and work left then
         self._cancelled = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -61,7 +59,7 @@ class Job:
         self._retry_failed = retry_failed
         self._done = self._failed = 0
         self.missing = self._not_stored(points)
-        self._left = sum(map(self._work_of, (point.id for point in self.missing)))
+        self._time_left = TimeLeft(work or {}, [point.id for point in self.missing])
         store.save_run(plan)
 
     @property
@@ -80,7 +78,8 @@ class Job:
                 total=self.total,
                 done=self._done,
                 failed=self._failed,
-                eta=self._eta() if self._state == "running" else None,
+                eta=self._time_left.seconds(time.monotonic()) if self._state == "running" else None,
+                at_most=self._early,
                 message=self._message,
             )
 
@@ -102,14 +101,16 @@ class Job:
                 if row.status == OPEN:
                     with self._lock:
                         self._under_way[row.point_id] = row
+                        self._time_left.note(
+                            row.point_id, self._share(row), False, time.monotonic()
+                        )
                     continue
                 self.store.add(self.plan.kind, [row])
                 with self._lock:
                     self._under_way.pop(row.point_id, None)
                     self._done += 1
                     self._failed += row.status == "failed"
-                    self._left -= self._work_of(row.point_id)
-                    self._paces.append((time.monotonic(), self._left))
+                    self._note(row)
             self._end("cancelled" if self._cancelled.is_set() else "done")
         except SparsityError as error:
             self._end("failed", str(error))
@@ -126,18 +127,15 @@ class Job:
         """Wait until it has ended; False when the time was too short."""
         return self._ended.wait(timeout)
 
-    def _work_of(self, point_id: str) -> float:
-        return self._work.get(point_id, 1.0)
+    @property
+    def _early(self) -> bool:
+        return getattr(self.plan, "question", None) is not None
 
-    def _eta(self) -> float | None:
-        """Seconds left at the pace of the last rows; the first one also took the start."""
-        if getattr(self.plan, "question", None) or len(self._paces) < 2:
-            return None  # a question is settled when it is
-        (begun, at_first), (last, left) = self._paces[0], self._paces[-1]
-        if at_first <= left:
-            return None
-        waited = time.monotonic() - last
-        return max(0.0, (last - begun) / (at_first - left) * left - waited)
+    def _note(self, row: Any) -> None:
+        """How much of its work a row's point has had, and whether that is all."""
+        setting: Any = getattr(self.plan, "setting", None)
+        share = row.samples / setting.samples if self._early and row.samples else 1.0
+        self._time_left.note(row.point_id, share, row.status != OPEN, time.monotonic())
 
     def _groups(self, workers: int) -> Iterator[list[Any]]:
         """What is missing, each group looked up when its turn comes: jobs may share points."""
@@ -146,7 +144,7 @@ class Job:
             missing = self._not_stored(group)
             known -= {point.id for point in missing}
             with self._lock:  # another job has measured them meanwhile
-                self._left -= sum(map(self._work_of, known))
+                self._time_left.drop(known)
             if missing:
                 yield missing
 

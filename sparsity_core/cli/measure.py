@@ -131,7 +131,8 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
             bar = progress.add_task("points", total=job.total, completed=job.view.done, left="")
             while not job.wait(0.1):
                 view = job.view
-                left = "" if view.eta is None else f"about {view.eta:,.0f} s left"
+                most = "at most " if view.at_most else ""
+                left = "" if view.eta is None else f"{most}about {view.eta:,.0f} s left"
                 progress.update(bar, completed=view.done, left=left)
             progress.update(bar, completed=job.view.done)
     except KeyboardInterrupt:

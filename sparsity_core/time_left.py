@@ -1,0 +1,52 @@
+"""The time left, from the work that is left and the pace of the last rows."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+_RECENT = 50  # rows whose pace foretells the time left
+
+
+class TimeLeft:
+    """The work of some points, in any unit, and how fast it is being done.
+
+    A point may be done in parts, and be settled before all of its work is done.
+    """
+
+    def __init__(self, work: Mapping[str, float], points: Iterable[str]) -> None:
+        """`work`: how much each point is, by id; a point that is not there is 1."""
+        self._left = {point: work.get(point, 1.0) for point in points}
+        self._whole = dict(self._left)
+        self._spent = 0.0
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and spent by then
+
+    @property
+    def left(self) -> float:
+        """The work that is left, at most."""
+        return sum(self._left.values())
+
+    def drop(self, points: Iterable[str]) -> None:
+        """Points that somebody else has done."""
+        for point in points:
+            self._left.pop(point, None)
+
+    def note(self, point: str, share: float, settled: bool, now: float) -> None:
+        """So much of a point, 0..1, is done at a time in seconds."""
+        if point not in self._left:
+            return
+        left = (1 - share) * self._whole[point]
+        self._spent += self._left.pop(point) - left
+        if not settled:
+            self._left[point] = left
+        self._recent.append((now, self._spent))
+
+    def seconds(self, now: float) -> float | None:
+        """Seconds left at the pace of the last rows, at most; None while nobody knows.
+
+        The first row also took the start, so it takes two.
+        """
+        if len(self._recent) < 2:
+            return None
+        (begun, at_first), (last, spent) = self._recent[0], self._recent[-1]
+        if spent <= at_first:
+            return None
+        return max(0.0, (last - begun) / (spent - at_first) * self.left - (now - last))
