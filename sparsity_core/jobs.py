@@ -101,9 +101,7 @@ class Job:
                 if row.status == OPEN:
                     with self._lock:
                         self._under_way[row.point_id] = row
-                        self._time_left.note(
-                            row.point_id, self._share(row), False, time.monotonic()
-                        )
+                        self._note(row)
                     continue
                 self.store.add(self.plan.kind, [row])
                 with self._lock:

@@ -24,6 +24,7 @@ from sparsity_core.jobs import Job, JobQueue, submit
 from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
+from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.work import work_of
 from sparsity_core.task import load_task
 from sparsity_core.weights import prunable
@@ -239,6 +240,37 @@ def test_time_left_goes_by_work_not_by_points(tmp_path, log, monkeypatch):
     assert job.view.eta is None
 
 
+def test_early_answers_tell_the_time_left_at_most(tmp_path, log, monkeypatch):
+    task = load_task(MODEL)
+    plan = plan_sweep(task, sparsities=[0.5, 0.9], question=Question(threshold=0.5))
+    samples = plan.setting.samples
+    points = plan.points()
+    clock = [0.0]
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    seen = []
+
+    class Clocked(InProcess):
+        def run(self, plan, groups, stopped):
+            rows = list(super().run(plan, groups, stopped))
+            for row in rows:  # a quarter of each first
+                clock[0] += 1.0
+                yield dataclasses.replace(row, status="open", samples=samples / 4)
+            seen.append(job.view)
+            for row in rows:
+                clock[0] += 1.0
+                yield dataclasses.replace(row, samples=samples / 2)  # and settled at the half
+                seen.append(job.view)
+
+    job = Job(plan, Store(tmp_path))
+    job.run(Clocked(task))
+    assert job.view.state == "done"
+    assert all(view.at_most for view in seen)
+    # In n seconds a quarter of n points; three quarters of each may be left, then of the others.
+    n = len(points)
+    expected = [3.0 * left for left in range(n, -1, -1)]
+    assert [view.eta for view in seen] == pytest.approx(expected)
+
+
 def test_skipped_points_are_no_work():
     task = load_task(MODEL)
     plan = plan_sweep(task, structures=["2:4"], sparsities=[0.5, 0.9])
@@ -263,6 +295,7 @@ from sparsity_core.executors import WorkerProcesses
 from sparsity_core.jobs import submit
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import plan_sweep
+from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import load_task
 if __name__ == "__main__":
     task = load_task("tests.count_executions:task")
