@@ -19,6 +19,10 @@ Masks = dict[str, Tensor]  # True = stays
 Sparsities = dict[str, float]  # share of zeros, 0..1
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WHY_NOT = {
+    nn.RNNBase: ": torch runs all steps as one operation, in which no product can be seen",
+    nn.Embedding: ": they are looked up and multiplied by nothing",
+}
 _ATTENTION_INPUTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
@@ -92,7 +96,9 @@ def unprunable(model: nn.Module) -> dict[str, str]:
         elif ".parametrizations." in f".{name}":
             reasons[name] = "parametrized; remove the parametrization first"
         else:
-            reasons[name] = f"{type(owners[name]).__name__} weights are not pruned"
+            owner = owners[name]
+            why = next((why for kind, why in _WHY_NOT.items() if isinstance(owner, kind)), "")
+            reasons[name] = f"{type(owner).__name__} weights are not pruned{why}"
     return reasons
 
 

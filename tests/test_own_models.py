@@ -164,7 +164,8 @@ ARCHITECTURES = {
     "recurrent, tuple": (
         Recurrent, (TOKENS, classes(3)), {},
         "head.weight",
-        {"lstm.weight_ih_l0": "LSTM weights are not", "embed.weight": "Embedding weights are not"},
+        {"lstm.weight_ih_l0": "LSTM weights are not pruned: torch runs all steps as one",
+         "embed.weight": "looked up and multiplied by nothing"},
     ),
     "attention, dict": (
         Attention, (TOKENS, classes(4)), {},

@@ -296,6 +296,40 @@ def test_torch_attention_says_why_heads_stay():
     assert "1 of its heads are idle and stay: nn.MultiheadAttention" in found.kept["attention"]
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["norm first", "norm last"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_hidden_units_of_torchs_transformer_layers_go(first, activation):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(
+                8, 2, 12, activation=activation, batch_first=True, norm_first=first
+            )
+            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.head(self.encoder(x).mean(1))
+
+    model, x = seeded(Model), torch.randn(4, 5, 8)
+    rows, columns = torch.ones(12, 8, dtype=torch.bool), torch.ones(8, 12, dtype=torch.bool)
+    rows[:5] = False  # nothing makes these five; their biases stay
+    columns[:, 4:7] = False  # and nobody reads these three, of which one is among the five
+    layer = "encoder.layers.0"
+    masks = {f"{layer}.linear1.weight": rows, f"{layer}.linear2.weight": columns}
+    masks["encoder.layers.1.linear1.weight"] = torch.zeros(12, 8, dtype=torch.bool)  # all
+    found = shrink(model, x, masks)
+    assert found.difference <= 1e-5
+    assert found.sizes[f"{layer}.linear1.weight"] == (5, 8)
+    assert found.sizes[f"{layer}.linear2.weight"] == (8, 5)
+    assert found.sizes["encoder.layers.1.linear1.weight"] == (1, 8)
+    left = found.masks[f"{layer}.linear2.weight"]
+    assert left.any(0).nonzero().flatten().tolist() == [7, 8, 9, 10, 11]
+    again = seeded(Model)
+    resize_(again, found.model.state_dict(), found.settings)
+    assert torch.equal(again.eval()(x), found.model(x))
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_sample_models_with_whole_channels(name):
     task = load_task(name)

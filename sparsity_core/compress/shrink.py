@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity_core.compress.coupling import BATCH_NORMS, Coupling, Mix, couple
+from sparsity_core.compress.feed_forward import take_hidden_out_
 from sparsity_core.compress.heads import take_heads_out_, whole_places
 from sparsity_core.compress.removal import Removal, living_groups, removable, why_kept
 from sparsity_core.compress.resize import resize_
@@ -53,6 +54,7 @@ def shrink(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None 
     expected = _outputs(masked, sample)
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
     heads = take_heads_out_(smaller, sample, allowed)
+    hidden = take_hidden_out_(smaller)
     found = couple(smaller, sample[:_SAMPLES])
     if found.output is not None and bool(found.output.fixed.all()):
         raise SparsityError(
@@ -64,7 +66,7 @@ def shrink(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None 
     cuts, groups = _cuts(smaller, found, removal)
     before = dict(smaller.state_dict())
     after = before | _folded(found, removal)
-    places = whole_places(before, heads.places)
+    places = whole_places(before, heads.places | hidden)
     state = {name: cuts.get(name, _whole)(tensor) for name, tensor in after.items()}
     sizes = {name: p.numel() for name, p in masked.named_parameters()}
     left = {
