@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import cache, export
 from app.chosen_layer import follow_chart, follow_row, pick_layer
 from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from app.state import take_recipe
+from sparsity_core.intake.doubt import below_card, on_card
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.choice import Choice, recipe_from, sparsest_within
 from sparsity_core.sweep.plan import SweepPlan
@@ -24,6 +25,16 @@ _INTERVALS = (
     "From and to: where the drop lies. 95 % for each exact point; an early answer's interval holds "
     "for all points together at the sweep's error rate."
 )
+
+
+def warn_of_card(plan: SweepPlan, rows: Sequence[Result]) -> None:
+    """Say so when the dense model is far below what its card says: wrong inputs, mostly."""
+    measured = next((row for row in rows if row.dense_value is not None and row.samples), None)
+    if measured is None or measured.metric != "accuracy":
+        return
+    expected = on_card(cache.task(plan.model).card, measured.split)
+    if why := below_card(measured.dense_value or 0.0, measured.samples or 0, expected):
+        st.warning(why)
 
 
 def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from app import cache, live
 from app.early_view import current_rows, shown_plans
 from app.other_results import draw_other
-from app.sensitivity_view import draw_answer, draw_results
+from app.sensitivity_view import draw_answer, draw_results, warn_of_card
 from app.state import frame
 from app.sweep_form import choose_sweep, dry_look, start_label
 from sparsity_core.errors import SparsityError
@@ -28,6 +28,7 @@ try:
         """Everything that grows while the sweep runs."""
         rows = current_rows(plan, store)
         if rows:
+            warn_of_card(plan, rows)
             draw_results(plan, rows)
             draw_answer(plan, rows)
         else:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from sparsity_core.data import Split
 from sparsity_core.digest import digest_of, digest_of_tensors
 from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.intake.adapt import try_out
+from sparsity_core.intake.doubt import doubts, on_card
 from sparsity_core.intake.fit import load_
 from sparsity_core.intake.how import How, parse
 from sparsity_core.intake.onnx_file import read_onnx
@@ -40,6 +42,7 @@ __all__ = [
 
 SPLITS = ("train", "validation", "test")
 _GROUP = "sparsity_core.models"
+_LOOKED_AT, _BATCH = 512, 64  # samples that other weights are tried on
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +198,18 @@ def _with(task: Task, how: How) -> Task:
     if how.weights:
         model = copy.deepcopy(task.model)
         notes = load_(model, how.weights, how.place or None)
+        notes += _beside_card(model, task.validation, on_card(task.card, "validation"))
         task = replace(task, model=model, card=None, notes=(*task.notes, *notes))
     return replace(task, metric=metric_of(how.metric)) if how.metric else task
+
+
+def _beside_card(model: nn.Module, validation: Split, expected: float) -> list[str]:
+    """What there is to say of other weights where the model's own have a card."""
+    if not expected:
+        return []
+    parts = validation.inputs[:_LOOKED_AT].split(_BATCH)
+    outputs = torch.cat([try_out(model, part) for part in parts])
+    return doubts(outputs, validation.targets[:_LOOKED_AT], expected)
 
 
 def _assembled(name: str, parts: Parts, notes: Sequence[str] = ()) -> Task:

@@ -5,6 +5,7 @@ import shlex
 import sqlite3
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ import torch
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from app import cache
+from app import cache, sensitivity_view
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
 from sparsity_core.cli.main import main
@@ -297,3 +298,15 @@ def test_a_question_is_asked_in_points_of_the_model_s_own_metric():
     app = AppTest.from_function(form, default_timeout=60).run()
     app.selectbox(key="sweep-answer").set_value("drop over").run()
     assert app.number_input(key="sweep-asked").label == "Points of agreement"
+
+
+def test_a_dense_model_far_below_its_card_is_called_out(own_store, monkeypatch):
+    card = {"accuracy": {"validation": {"value": 0.99}}}
+    low = SimpleNamespace(dense_value=0.61, samples=360, split="validation", metric="accuracy")
+    plan, said = SimpleNamespace(model="digits-mlp"), []
+    monkeypatch.setattr(sensitivity_view.cache, "task", lambda _: SimpleNamespace(card=card))
+    monkeypatch.setattr(sensitivity_view.st, "warning", said.append)
+    sensitivity_view.warn_of_card(plan, [SimpleNamespace(**vars(low) | {"dense_value": 0.98})])
+    assert not said
+    sensitivity_view.warn_of_card(plan, [low])
+    assert said[0].startswith("top-1 is 61.1% on 360 samples, but 99.0% is on the model's card")

@@ -546,6 +546,16 @@ def test_one_line_opens_the_same_model_again(tmp_path, monkeypatch):
         load_task("my_models:make")
 
 
+def test_weights_far_below_the_card_of_their_model_are_called_out(tmp_path):
+    task = load_task("digits-mlp")
+    weak = {name: torch.zeros_like(tensor) for name, tensor in task.model.state_dict().items()}
+    torch.save(weak, tmp_path / "weak.pt")
+    said = " ".join(load_task(f"digits-mlp?weights={tmp_path}/weak.pt").notes)
+    assert "is on the model's card: is the preprocessing right?" in said
+    torch.save(task.model.state_dict(), tmp_path / "same.pt")
+    assert "card" not in " ".join(load_task(f"digits-mlp?weights={tmp_path}/same.pt").notes)
+
+
 def test_a_catalog_model_takes_other_weights(tmp_path):
     task = load_task("digits-mlp")
     other = {name: tensor * 0.5 for name, tensor in task.model.state_dict().items()}

@@ -1,5 +1,8 @@
 """Is the dense model as good as it should be? If not, its inputs are the first suspect."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -25,12 +28,8 @@ def doubts(outputs: Tensor, targets: Tensor, expected: float = 0.0) -> list[str]
             f"{shown}, and would be {mended:.1%} if the classes stood in another order: say their "
             "order with --classes, as the model was trained with"
         ]
-    if expected and found.high < expected - _CLOSE:
-        return [
-            f"{shown}, but {expected:.1%} is on the model's card: is the preprocessing right? "
-            "Check mean, std, the range of pixels (0 to 1 or 0 to 255), RGB or BGR, the size, and "
-            "the order of classes"
-        ]
+    if why := below_card(right / count, count, expected):
+        return [why]
     chance = int(torch.bincount(targets, minlength=classes).max()) / count
     if not expected and classes > 1 and found.low < chance + 0.02 and chance < 0.9:
         return [
@@ -38,6 +37,29 @@ def doubts(outputs: Tensor, targets: Tensor, expected: float = 0.0) -> list[str]
             "preprocessing right, and are these the trained weights?"
         ]
     return []
+
+
+def below_card(value: float, samples: int, expected: float) -> str:
+    """What speaks against the inputs when an accuracy is far below the card's; "" when all is well.
+
+    Far: more than 5 points below, and the samples are enough to say so. `expected` 0 = no card.
+    """
+    found = proportion(round(value * samples), samples)
+    if not expected or found.high >= expected - _CLOSE:
+        return ""
+    return (
+        f"top-1 is {found.value:.1%} on {samples:,} samples, but {expected:.1%} is on the model's "
+        "card: is the preprocessing right? Check mean, std, the range of pixels (0 to 1 or 0 to "
+        "255), RGB or BGR, the size, and the order of classes"
+    )
+
+
+def on_card(card: Mapping[str, Any] | None, split: str) -> float:
+    """The accuracy of a split on a card; 0 where there is none."""
+    try:
+        return float(card["accuracy"][split]["value"]) if card else 0.0
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _reordered(outputs: Tensor, targets: Tensor) -> float:
