@@ -106,7 +106,10 @@ def checked_scores(probe: Probe, scorer: Scorer, names: Iterable[str]) -> Scores
     names = list(names)
     for name in names:
         check_finite(name, probe.weights[name])
-    scores = probe.once(scorer, lambda: scorer.score(probe))
+    if scorer.needs_data:
+        scores = probe.once(scorer, lambda: scorer.score(probe))
+    else:  # soon made again, and of all layers as large as the model
+        scores = scorer.score(probe.only(names))
     for name in names:
         check_finite(name, scores[name], f"{SCORERS.kind_of(scorer)} scores")
     return {name: scores[name] for name in names}

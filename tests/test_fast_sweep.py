@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import weakref
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from torch import nn
 from sparsity_core.comparison import masked
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
+from sparsity_core.prune import checked_scores
+from sparsity_core.scorers.gradient import Taylor
+from sparsity_core.scorers.weight import Magnitude
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.engine import held_bytes
@@ -341,6 +345,29 @@ def test_dense_values_stay_within_the_budget(budget):
         held = [t for walk in rerun.walks for t in walk.held.values()]
         own = [t for t in held if t.untyped_storage().data_ptr() != inputs]
         assert sum(t.untyped_storage().nbytes() for t in own) <= budget
+
+
+def test_a_value_is_gone_after_its_last_reader():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()).eval()
+    inputs = torch.ones(2, 4)
+    made, alive = [], []
+    with torch.no_grad():
+        for _, value in capture(model, inputs).each(inputs):
+            made.append(weakref.ref(value))
+            del value
+            alive.append([i for i, one in enumerate(made) if one() is not None])
+    # Each needs the one before, and only the output stays.
+    assert alive == [[0], [0, 1], [1, 2], [2, 3]]
+
+
+def test_scores_that_are_soon_made_are_made_for_one_layer_and_not_kept():
+    probe = workbench(load_task("digits-mlp"), plan_sweep(load_task("digits-mlp")).setting).probe(0)
+    found = checked_scores(probe, Magnitude(), ["fc2.weight"])
+    assert list(found) == ["fc2.weight"]
+    assert torch.equal(found["fc2.weight"], probe.weights["fc2.weight"].abs())
+    assert Magnitude() not in probe._known
+    checked_scores(probe, Taylor(), ["fc2.weight"])
+    assert set(probe._known[Taylor()]) == set(probe.layers)  # one pass over the data for all
 
 
 @pytest.mark.parametrize("engine", ["bitwise", "exact"])

@@ -121,6 +121,7 @@ def _functional(program: Program, model: nn.Module, sample: Tensor) -> Program:
     """
     values: Values = {INPUT: sample.clone()}
     order = {INPUT: -1} | {step.name: i for i, step in enumerate(program.steps)}
+    last_read = {name: i for i, step in enumerate(program.steps) for name in step.reads}
     changed: dict[int, str] = {}  # storage -> the step that overwrote it
 
     def too_late(name: str) -> str:
@@ -129,7 +130,7 @@ def _functional(program: Program, model: nn.Module, sample: Tensor) -> Program:
         return next((by for by in found if by and order[name] < order[by]), "")
 
     steps = []
-    for step in program.steps:
+    for place, step in enumerate(program.steps):
         for name in step.reads:
             if by := too_late(name):
                 return whole(model, f"{by} changes {name} in place and {step.name} reads it later")
@@ -143,6 +144,9 @@ def _functional(program: Program, model: nn.Module, sample: Tensor) -> Program:
         ]
         changed |= {_storage(tensor): step.name for _, tensor in overwritten}
         steps.append(replace(step, overwrites=frozenset(name for name, _ in overwritten)))
+        for name in step.reads:
+            if last_read[name] == place and name != program.output:
+                del values[name]
     if by := too_late(program.output):
         return whole(model, f"{by} changes the output in place")
     return replace(program, steps=tuple(steps))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sparsity_core.sweep.attention import with_attention
 from sparsity_core.sweep.onednn import Activation, Convolution, Linear
-from sparsity_core.sweep.program import INPUT, Program, Read, Step, Values, map_reads
+from sparsity_core.sweep.program import INPUT, Program, Read, Step, map_reads
 
 _PASS_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _RELUS = (torch.relu, torch.relu_, F.relu, F.relu_)
@@ -181,7 +181,6 @@ def _renamed(step: Step, names: dict[str, str]) -> Step:
 
 def _shapes(program: Program, sample: Tensor) -> dict[str, tuple[int, ...]]:
     """The shape of each value that is a tensor."""
-    values: Values = {INPUT: sample}
-    for step in program.steps:
-        values[step.name] = step.run(values)
-    return {name: tuple(v.shape) for name, v in values.items() if isinstance(v, Tensor)}
+    made = ((step.name, value) for step, value in program.each(sample))
+    found = {name: tuple(value.shape) for name, value in made if isinstance(value, Tensor)}
+    return {INPUT: tuple(sample.shape)} | found

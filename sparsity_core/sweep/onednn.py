@@ -19,6 +19,7 @@ _LAST = torch.channels_last
 _mkldnn = torch.ops.mkldnn
 _convolve = _mkldnn._convolution_pointwise
 _multiply = _mkldnn._linear_pointwise
+_LARGE = 2**19  # weights
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ class Linear:
         self, linear: nn.Linear, act: Activation, dtype: torch.dtype = torch.float32
     ) -> None:
         self.linear, self.act, self.dtype = linear, act, dtype
-        self.packed: Tensor | None = self._pack()
+        # From 256 rows on a large one is as fast as it lies, and packed it would be there twice.
+        large = dtype == torch.float32 and linear.weight.numel() > _LARGE
+        self.packed: Tensor | None = None if large else self._pack()
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """The output; `other` is what is added to it."""

@@ -1,6 +1,6 @@
 """A model as a list of steps, and those of them that some weights reach."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -72,6 +72,10 @@ class Program:
     def __call__(self, inputs: Tensor) -> Any:
         """What the model makes of the inputs."""
         return self._course.run({INPUT: inputs})[self.output]
+
+    def each(self, inputs: Tensor) -> Iterator[tuple[Step, Any]]:
+        """The steps and what they make of the inputs; a value is gone after its last reader."""
+        return self._course.each({INPUT: inputs})
 
     @cached_property
     def _course(self) -> "Course":
@@ -167,6 +171,15 @@ class Course:
             )
             for i, step in enumerate(steps)
         ]
+
+    def each(self, given: Values) -> Iterator[tuple[Step, Any]]:
+        """The steps and what they make, one after another."""
+        values = dict(given)
+        for step, done in self._plan:
+            values[step.name] = step.run(values)
+            yield step, values[step.name]
+            for name in done:
+                values.pop(name, None)
 
     def run(self, given: Values) -> Values:
         """The values to keep, as given or as the steps make them."""

@@ -104,11 +104,9 @@ def value_bytes(program: Program, inputs: Tensor) -> dict[str, int]:
 
     Measured by running a few inputs (N, ...).
     """
-    values: Values = {INPUT: inputs}
     sizes = {INPUT: inputs.nbytes // len(inputs)}
-    for step in program.steps:
-        values[step.name] = step.run(values)
-        tensors = [t for t in tree_leaves(values[step.name]) if isinstance(t, Tensor)]
+    for step, value in program.each(inputs):
+        tensors = [t for t in tree_leaves(value) if isinstance(t, Tensor)]
         varies = any(sizes[name] for name in step.reads)
         sizes[step.name] = varies * sum(t.nbytes for t in tensors) // len(inputs)
     return sizes
@@ -121,12 +119,9 @@ def sample_axes(program: Program, inputs: Tensor) -> dict[str, int]:
     Found by running a few inputs (N, ...), and fewer.
     """
     fewer = inputs[: -(-len(inputs) // 2)]
-    many, few = ({INPUT: given} for given in (inputs, fewer))
     axes = {INPUT: 0}
-    for step in program.steps:
-        for values in (many, few):
-            values[step.name] = step.run(values)
-        shapes = [v[step.name].shape for v in (many, few) if isinstance(v[step.name], Tensor)]
+    for (step, many), (_, few) in zip(program.each(inputs), program.each(fewer), strict=True):
+        shapes = [value.shape for value in (many, few) if isinstance(value, Tensor)]
         if len(shapes) == 2 and len(fewer) < len(inputs):
             differs = [a != b for a, b in zip(*shapes, strict=True)]
             if True in differs:
