@@ -1,12 +1,14 @@
 """The verified sweep: bfloat16 first, float32 for what that leaves in doubt, the same counts."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.sweep import lowered, ways
 from sparsity_core.sweep.plan import plan_sweep
-from sparsity_core.sweep.screen import AUDITED, _LayerScreen, _looked
+from sparsity_core.sweep.screen import AUDITED, Screen, _LayerScreen, _looked
 from sparsity_core.task import load_task
 from tests.test_fast_sweep import SAMPLES, TROUBLE, plain, rows, troubled
 
@@ -117,6 +119,24 @@ def test_the_share_in_doubt_is_known_after_a_look_at_a_few():
     screen = _LayerScreen(Exact(exact), "layer", [variant])
     assert screen.doubt() == pytest.approx(0.1, abs=0.01)
     assert int(variant.exact.sum()) == 32
+
+
+def test_one_mask_alone_is_measured_by_what_the_first_look_has_shown(monkeypatch):
+    exact = torch.tensor([2.0, 0.0]).repeat(2000, 1)
+    exact[::10] = torch.tensor([0.0, 0.01])
+    low = exact + 0.01 * torch.tensor([1.0, -1.0])  # every tenth is wrong
+    screen = object.__new__(Screen)
+    screen.fused, screen.errors = Exact(exact), {}
+    screen.low = SimpleNamespace(outputs=lambda *_: lambda _place: [low.clone()])
+    (found,) = screen.screened("layer", [{}])
+    assert torch.equal(found.outputs.argmax(1), exact.argmax(1))
+    assert found.rescued > 0.1  # not only what an audit has found
+    assert screen.errors["layer"] > 0
+    # What is known of a layer is the start of its next look, which is at fewer samples.
+    monkeypatch.setattr("sparsity_core.sweep.screen.AUDITED", 1e-9)
+    (again,) = screen.screened("layer", [{}])
+    assert 0.1 < again.rescued < found.rescued
+    assert torch.equal(again.outputs.argmax(1), exact.argmax(1))
 
 
 def test_an_audit_that_finds_a_change_raises_the_bound():

@@ -74,12 +74,13 @@ class Screen:
         def look(place: int) -> _Variant:
             return _looked(variants[place], torch.cat(run(place)).float())
 
-        known = self.errors.get(layer, 0.0)
-        doubt = _LayerScreen(self.fused, layer, [look(len(variants) // 2)], known).doubt()
+        layer_screen = _LayerScreen(self.fused, layer, [look(len(variants) // 2)])
+        if layer in self.errors:
+            layer_screen.error, layer_screen.first = self.errors[layer], _AGAIN
+        doubt = layer_screen.doubt()
         if doubt > _MOST:
             return f"bfloat16 leaves {doubt:.0%} of the samples in doubt"
-        looked = [look(place) for place in range(len(variants))]
-        layer_screen = _LayerScreen(self.fused, layer, looked, known)
+        looked = layer_screen.variants = [look(place) for place in range(len(variants))]
         layer_screen.settle()
         self.errors[layer] = layer_screen.error
         return [
@@ -93,12 +94,10 @@ class Screen:
 
 
 class _LayerScreen:
-    def __init__(
-        self, fused: Rescue, layer: str, variants: list[_Variant], error: float = 0.0
-    ) -> None:
+    def __init__(self, fused: Rescue, layer: str, variants: list[_Variant]) -> None:
         self.fused, self.layer, self.variants = fused, layer, variants
-        self.error = error  # as a share of the spread
-        self.first = _AGAIN if error else _FIRST
+        self.error = 0.0  # as a share of the spread
+        self.first = _FIRST
         self.safety = SAFETY
         self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
 
