@@ -101,7 +101,10 @@ def _seen(job_id: str) -> str:
     """How far the points of early answers are that are not settled."""
     job = cache.queue().get(job_id)
     seen = [row.samples or 0 for row in job.under_way] if job else []
-    return f" settled, others have seen {min(seen):,} to {max(seen):,} samples" if seen else ""
+    if not seen:
+        return ""
+    low, high = f"{min(seen):,}", f"{max(seen):,}"
+    return f" settled, others have seen {low if low == high else f'{low} to {high}'} samples"
 
 
 def time_left(view: JobView) -> str:
