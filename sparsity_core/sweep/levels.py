@@ -92,6 +92,7 @@ class _Ranked(Sequence[Masks]):
     ) -> None:
         self.layer, self.structure, self.pruned = layer, structure, pruned
         self.codes = rank_codes(units.reshape(-1), pruned).reshape(units.shape)
+        self._last: tuple[int, Masks] = (-1, {})  # a point asks for its masks several times
 
     def __len__(self) -> int:
         return len(self.pruned)
@@ -100,7 +101,10 @@ class _Ranked(Sequence[Masks]):
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
         place = range(len(self))[place]
-        return masks_from_choice(self.layer, self.codes > place, self.structure)
+        if self._last[0] != place:
+            masks = masks_from_choice(self.layer, self.codes > place, self.structure)
+            self._last = place, masks
+        return self._last[1]
 
 
 def _equal(masks: Masks, others: Masks) -> bool:
