@@ -14,13 +14,14 @@ from scipy import stats
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict, row_from_dict
-from sparsity_core.sweep import betting
+from sparsity_core.sweep import betting, decide
 from sparsity_core.sweep.betting import capital, certain, interval
 from sparsity_core.sweep.decide import follow, whole_model
 from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.plan import SAMPLERS, plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.task import Metric, load_task
+from sparsity_core.workbench import workbench
 from tests.test_sweep import tiny_task
 
 
@@ -395,6 +396,27 @@ def test_fast_samplers_see_what_the_whole_model_sees(model, engine, monkeypatch)
         assert row.loss == pytest.approx(other.loss, abs=near, rel=near)
 
 
+def test_masks_are_made_from_what_a_layer_shares_and_go_with_its_last_point():
+    task = tiny_task(samples=300)
+    plan = plan_sweep(
+        task,
+        layers=["0"],
+        sparsities=[0.3, 0.5, 0.9],
+        question=Question(width=0),
+        structures=["out-channel", "unstructured"],
+    )
+    bench, points = workbench(task, plan.setting), plan.points()
+    trials = decide._Trials(bench, points, plan.question, decide.whole_model(bench))
+    held = []
+    for where in rounds(300):
+        for point in points:
+            if point.id in trials.seen or where.start == 0:
+                trials.see(point, where)
+                held.append(len(trials.levels))
+    assert max(held) == 2  # of six points
+    assert held[-1] == 0
+
+
 def test_a_width_is_reached():
     task, plan = digits_plan(Question(width=0.2, error=0.5))
     for row in plan.run(task, plan.points()):
@@ -450,7 +472,7 @@ def test_intervals_shrink_on_the_way():
 def test_what_cannot_be_measured_is_one_row():
     task = tiny_task(samples=200)
     options = {"layers": ["0"], "sparsities": [0.5], "question": Question(0.3)}
-    plan = plan_sweep(task, **options, structures=["2:4", "unstructured"])
+    plan = plan_sweep(task, **options, structures=["out-channel", "unstructured"])
     rows = list(plan.run(task, plan.points()))
     assert sorted(row.status for row in rows) == ["ok", "skipped"]
     assert {row.engine for row in rows} == {"decide"}

@@ -12,9 +12,10 @@ from torch import Tensor
 from sparsity_core.comparison import compare, masked, removed_weights, sparsity_under
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
-from sparsity_core.prune import refusals
+from sparsity_core.scorers import Scorer
 from sparsity_core.setting import Setting
 from sparsity_core.status import OPEN, rows_of
+from sparsity_core.structures import Structure
 from sparsity_core.sweep.levels import Levels
 from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
@@ -31,6 +32,7 @@ _TELLING = 0.1  # share of the time that telling of open points may take: interv
 # How a point's model does on some samples; those of a round are the same object for all points.
 Sampler = Callable[[SweepPoint, Masks, Split], Evaluation]
 Sampling = Callable[[Workbench], Sampler]
+Scoring = tuple[int, Scorer, Structure, str]  # what points share whose masks lie in one order
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +84,8 @@ def follow(
     """Every open point after every round: what `measure` waits for, as it comes about.
 
     At first level after level, each in all layers; later all levels of a layer together, so that
-    what is before it runs once. Holds the masks of all open points: a byte for each weight and
-    sparsity.
+    what is before it runs once. Holds of each layer with open points what its masks are made from:
+    a byte for each weight, whatever the number of sparsities, where one order ranks all.
     """
     bench = workbench(task, setting)
     trials = _Trials(bench, points, question, (sampling or whole_model)(bench))
@@ -121,7 +123,7 @@ def whole_model(bench: Workbench, _memory: int = 0) -> Sampler:
 
 
 class _Trials:
-    """The points under way: their masks, and what was seen of them."""
+    """The points under way: what their masks are made from, and what was seen of them."""
 
     def __init__(
         self, bench: Workbench, points: Sequence[SweepPoint], question: Question, sampler: Sampler
@@ -130,12 +132,14 @@ class _Trials:
         self.points = points
         self.question = question
         self.sampler = sampler
-        self.masks: dict[str, Masks] = {}
+        self.levels: dict[Scoring, Levels] = {}
+        self.open: dict[Scoring, int] = {}  # points that share a scoring
         self.seen: dict[str, list[Evaluation]] = {}
         self.standings: dict[str, Standing] = {}
         self._taken: tuple[slice, Split] | None = None
-        # In this round, by the masks' address, which is theirs as long as they are kept here.
-        self._found: dict[int, tuple[Masks, Evaluation]] = {}
+        self._found: dict[
+            tuple[Scoring, int], Evaluation
+        ] = {}  # in this round: of equal masks once
 
     @cached_property
     def order(self) -> Order:
@@ -145,18 +149,17 @@ class _Trials:
 
     def see(self, point: SweepPoint, where: slice) -> Early:
         """The point after further samples, which stand at `where` in the order."""
-        if point.id not in self.masks:
-            if reason := self._refusal(point):
-                return self.unmeasured(point, "skipped", f"{point.layer}: {reason}")
-            self._make_masks(point)
+        levels = self._levels(point)
+        if reason := levels.refusal(point.sparsity):
+            return self.unmeasured(point, "skipped", f"{point.layer}: {reason}")
         if point.id not in self.seen:
             self.seen[point.id] = []
             self.standings[point.id] = Standing(self.question, self.order)
         samples = self._samples(where)
-        masks = self.masks[point.id]
-        if id(masks) not in self._found:
-            self._found[id(masks)] = masks, self.sampler(point, masks, samples)
-        _, pruned = self._found[id(masks)]
+        found = _scoring(point), levels.place(point.sparsity)
+        if found not in self._found:
+            self._found[found] = self.sampler(point, self._masks(point), samples)
+        pruned = self._found[found]
         self.seen[point.id].append(pruned)
         dense = self.bench.dense.values[self.order.samples[where]]
         metric = self.bench.task.metric
@@ -179,31 +182,35 @@ class _Trials:
             self._found = {}
         return self._taken[1]
 
-    def _refusal(self, point: SweepPoint) -> str | None:
-        probe = self.bench.probe(point.seed)
-        refused = refusals(probe, point.scorer, point.structure).get(point.layer)
-        return refused or point.structure.refuses(point.sparsity)
+    def _levels(self, point: SweepPoint) -> Levels:
+        """The masks of all points that share the point's scoring."""
+        scoring = _scoring(point)
+        if scoring not in self.levels:
+            alike = [other for other in self.points if _scoring(other) == scoring]
+            levels = self.levels[scoring] = Levels(self.bench, alike)
+            self.open[scoring] = sum(not levels.refusal(other.sparsity) for other in alike)
+        return self.levels[scoring]
 
-    def _make_masks(self, point: SweepPoint) -> None:
-        """The masks of all points that share the point's scoring; equal ones are one object."""
-        alike = [other for other in self.points if _scoring(other) == _scoring(point)]
-        levels = Levels(self.bench, alike)
-        distinct = list(levels.distinct)
-        for other in alike:
-            if not levels.refusal(other.sparsity):
-                self.masks[other.id] = distinct[levels.place(other.sparsity)]
+    def _masks(self, point: SweepPoint) -> Masks:
+        levels = self._levels(point)
+        masks: Masks = levels.distinct[levels.place(point.sparsity)]
+        return masks
 
     def _last_row(self, point: SweepPoint) -> Result:
-        """The row of a settled point; its masks go."""
+        """The row of a settled point; with the last that share its scoring their masks go."""
         standing = self.standings.pop(point.id)
-        collapsed = not self.masks[point.id][point.layer].any()
+        collapsed = not self._masks(point)[point.layer].any()
         row = self._row(point, standing, "collapsed" if collapsed else "ok")
-        del self.masks[point.id], self.seen[point.id]
+        del self.seen[point.id]
+        scoring = _scoring(point)
+        self.open[scoring] -= 1
+        if not self.open[scoring]:
+            del self.levels[scoring]
         return row
 
     def _row(self, point: SweepPoint, standing: Standing, status: str) -> Result:
         """What was seen of the point."""
-        mask = self.masks[point.id][point.layer]
+        mask = self._masks(point)[point.layer]
         pruned = _joined(self.seen[point.id])
         probe = self.bench.probe(point.seed)
         weight = probe.weights[point.layer]
@@ -237,7 +244,7 @@ class _Trials:
         }
 
 
-def _scoring(point: SweepPoint) -> tuple[Any, ...]:
+def _scoring(point: SweepPoint) -> Scoring:
     return point.seed, point.scorer, point.structure, point.layer
 
 
