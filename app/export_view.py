@@ -160,7 +160,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             "" if pd.isna(v) else f"{v:,.3f}" if m.startswith("milli") else f"{int(v):,}"
             for v, m in zip(table[name], table["measure"], strict=True)
         ]
-    return shown
+    return shown.loc[:, (shown != "").any()]  # nothing was shrunk: no column for it
 
 
 def _draw_kept(card: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
 
 _LARGEST = 8  # MB
+_MARKS = ("circle", "square", "triangle-up", "cross", "triangle-down")  # ours; theirs: diamond
 
 
 def draw_other(plan: SweepPlan, rows: Sequence[Result]) -> None:
@@ -105,6 +106,7 @@ def _chart(table: pd.DataFrame, metric: str) -> AnyChart:
     whose = list(dict.fromkeys(table["whose"]))
     own = [name for name in whose if not name.endswith("(uploaded)")]
     inks = [*(PALETTE[i % (len(PALETTE) - 2)] for i in range(len(own))), HIGHLIGHT]
+    marks = [_MARKS[i % len(_MARKS)] for i in range(len(own))]
     order = [*own, *(name for name in whose if name not in own)]
     unit = " (%)" if is_share(metric) else ""
     legend = alt.Legend(orient="bottom", direction="vertical", title=None, labelLimit=400)
@@ -116,16 +118,21 @@ def _chart(table: pd.DataFrame, metric: str) -> AnyChart:
     )
     shape = alt.Shape(
         "whose:N",
-        scale=alt.Scale(domain=order, range=["circle"] * len(own) + ["diamond"]),
-        legend=None,
+        scale=alt.Scale(domain=order, range=[*marks, "diamond"]),
+        legend=legend,
     )
     base = alt.Chart(table).encode(
-        alt.X("sparsity:Q", title="sparsity of the layer (%)", scale=alt.Scale(domain=[0, 100])),
+        alt.X(
+            "sparsity:Q",
+            title="sparsity of the layer (%)",
+            scale=alt.Scale(domain=[0, 100]),
+            axis=alt.Axis(tickCount=6),
+        ),
         alt.Y("value:Q", title=f"{metric}{unit}", scale=alt.Scale(zero=False)),
         colour,
         alt.Tooltip(["whose:N", "sparsity:Q", "value:Q"]),
     )
     lines = base.mark_line().encode(dash)
     return alt.layer(lines, base.mark_point(filled=True, size=70).encode(shape)).properties(
-        height=340
+        height=400
     )

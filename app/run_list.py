@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import cache
+from app import cache, uploads
 from app.live import time_left
 from app.run_table import found, table_of
 from sparsity_core.store import RunInfo
@@ -47,7 +47,7 @@ def _opened(runs: Sequence[RunInfo]) -> list[RunInfo]:
     st.session_state[_OPEN] = [i for i in before if i in by_id]
     opened = st.multiselect(
         "Opened", list(by_id), key=_OPEN, max_selections=2, persist_state="session",
-        format_func=lambda i: f"{i[:8]} · {by_id[i].title}", placeholder="none",
+        format_func=lambda i: f"{i[:8]} · {uploads.in_words(by_id[i].title)}", placeholder="none",
     )  # fmt: skip
     st.query_params[_OPEN] = [i[:8] for i in opened]
     return [by_id[i] for i in opened]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from app import uploads
 from sparsity_core.errors import SparsityError
 from sparsity_core.status import STATUSES
 from sparsity_core.store import RunInfo
@@ -45,8 +46,8 @@ def table_of(runs: Sequence[RunInfo]) -> pd.DataFrame:
     """One row a run, with the number of its points by status."""
     columns = ["run", "model", "what", "kind", "when", "state", "stored", *STATUSES]
     rows = [
-        [run.id[:8], run.model, run.title.removeprefix(f"{run.model}: "), run.kind, _when(run)]
-        + [run.state, f"{run.done} of {run.total}"]
+        [run.id[:8], uploads.in_words(run.model), run.title.removeprefix(f"{run.model}: ")]
+        + [run.kind, _when(run), run.state, f"{run.done} of {run.total}"]
         + [run.statuses.get(status, 0) for status in STATUSES]
         for run in runs
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import cache
+from app import cache, uploads
 from app.curve_words import curve_command, curve_python
 from app.kernel_run import draw_run as draw_kernels
 from app.kernel_run import words as kernel_words
@@ -41,7 +41,7 @@ def draw_run(store: Store, run: RunInfo) -> None:
     plan = store.plan(run.id)
     rows = store.rows(plan)
     st.subheader(f"Run {run.id[:8]}")
-    st.write(run.title)
+    st.write(uploads.in_words(run.title))
     counts = ", ".join(f"{n} {status}" for status, n in run.statuses.items()) or "none"
     st.markdown(
         f"**{run.state}**: {run.done} of {run.total} points stored ({counts}). {run.message}"

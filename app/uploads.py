@@ -1,5 +1,6 @@
 """The models that this tab has uploaded or named; no other tab sees them."""
 
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from sparsity_core.quarantine import Admitted, admit
 from sparsity_core.task import CatalogEntry, load_task
 from sparsity_core.tryout import tried
 
+_TOKEN = re.compile(r"upload:[0-9a-f]{32}")
 _MODELS = "own models"  # in the session: reference -> Admitted
 _PENDING = "upload under way"
 
@@ -40,6 +42,13 @@ def label_of(reference: str) -> str:
     """How a model is called in lists: an upload by its file."""
     own = models().get(reference)
     return f"yours: {own.label}" if own else reference
+
+
+def in_words(text: str) -> str:
+    """A text about models with this tab's uploads by their files; others are nobody's to know."""
+    for reference, own in models().items():
+        text = text.replace(reference, f"yours: {own.label}")
+    return _TOKEN.sub("an upload, gone or of another tab", text)
 
 
 def start(name: str, content: bytes, **options: Any) -> None:

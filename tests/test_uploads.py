@@ -267,6 +267,13 @@ def test_two_tabs_have_their_own_models(tmp_path):
     assert any("cannot be had here" in toast.value for toast in third.toast)
 
 
+def test_a_run_names_an_upload_by_its_file_and_only_in_its_own_tab(monkeypatch):
+    own, other = f"upload:{'a' * 32}", f"upload:{'b' * 32}"
+    monkeypatch.setattr(uploads, "models", lambda: {own: Admitted(own, "mine.onnx", ())})
+    assert uploads.in_words(f"{own}: 3 layers") == "yours: mine.onnx: 3 layers"
+    assert uploads.in_words(f"{other}: 3 layers") == "an upload, gone or of another tab: 3 layers"
+
+
 @pytest.mark.usefixtures("own_store")
 def test_why_a_file_was_refused_is_shown_as_plain_text():
     app = open_page("model", model="digits-mlp")
