@@ -100,7 +100,7 @@ def briefly_trained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
         else:
             train_(model, _some(data.train, _TRAINED), _BRIEFLY)
             save_model(model, str(weights))
-        return Task(build.__name__, model, train, train, _some(data.test, samples))
+        return Task(build.__name__, model.eval(), train, train, _some(data.test, samples))
 
     return load
 

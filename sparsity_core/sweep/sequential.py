@@ -131,10 +131,13 @@ class Standing:
 
 
 def rounds(population: int) -> list[slice]:
-    """The samples of each round, in the random order: few at first, then a quarter more in all."""
+    """The samples of each round, in the random order: few at first, then a quarter more in all.
+
+    Never fewer than at first, since a round of a few takes as long as one of many.
+    """
     ends = [min(FIRST, population)]
     while ends[-1] < population:
-        ends.append(min(round(GROWTH * ends[-1]), population))
+        ends.append(min(max(ends[-1] + FIRST, round(GROWTH * ends[-1])), population))
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
