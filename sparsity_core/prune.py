@@ -106,7 +106,7 @@ def checked_scores(probe: Probe, scorer: Scorer, names: Iterable[str]) -> Scores
     names = list(names)
     for name in names:
         check_finite(name, probe.weights[name])
-    if scorer.needs_data:
+    if scorer.needs_data or len(names) == len(probe.layers):
         scores = probe.once(scorer, lambda: scorer.score(probe))
     else:  # soon made again, and of all layers as large as the model
         scores = scorer.score(probe.only(names))

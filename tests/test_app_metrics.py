@@ -79,7 +79,7 @@ def test_every_page_draws_it_or_says_why_not(app, task):
     wait_for_jobs()
     app.run()
     assert not app.exception
-    assert re.search(r"Measured \+[\d.]+ squared error \(paired 95 %", texts(app))
+    assert re.search(r"Measured [+-][\d.]+ squared error \(paired 95 %", texts(app))
     assert re.search(r"mse gets worse by \+[\d.]+, 36 validation samples", texts(app))
     at(app, "scorers")
     app.button(key="start trial").click().run()

@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 import torch
-from app.ticket_behaviour_charts import class_table, reliability_table
 
 from app import cache
+from app.behaviour_charts import class_table, reliability_table
 from app.reopen import link_of, view_of
 from app.ticket_behaviour import flips_table
 from app.ticket_charts import against_left, frame_of, history_of, means
@@ -251,9 +251,13 @@ def test_behaviour_tables(task, trained):
     table = flips_table(experiment.rows, targets)
     assert len(table) == sum(row.round > 0 for row in experiment.rows)
     row = experiment.rows[0]
-    (line,) = class_table({"dense": [row]}, task.classes).query("`class` == '3'").to_dict("records")
+    (line,) = (
+        class_table({"dense": [row.class_values]}, task.classes)
+        .query("`class` == '3'")
+        .to_dict("records")
+    )
     assert line["low"] == line["high"] == line["accuracy"]
-    bins = reliability_table({"dense": [row, row]})
+    bins = reliability_table({"dense": [row.reliability] * 2})
     assert bins["samples"].sum() == 2 * row.samples
     right = (bins["samples"] * bins["accuracy"]).sum() / bins["samples"].sum()
     assert right == pytest.approx(100 * row.value, abs=1e-3)

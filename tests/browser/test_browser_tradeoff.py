@@ -47,7 +47,9 @@ def test_the_axis_is_switched_and_is_in_the_link(curved: App, page: Page) -> Non
     assert page.locator(CHART).screenshot() != before
     page.reload()
     settle(page)
-    chosen = page.locator('[data-testid="stButtonGroup"] [aria-checked="true"]')
+    chosen = page.get_by_role("radio", name="Compression").and_(
+        page.locator('[aria-checked="true"]')
+    )
     expect(chosen).to_have_text("Compression")
 
 
