@@ -80,13 +80,13 @@ def test_every_page_draws_it_or_says_why_not(app, task):
     app.run()
     assert not app.exception
     assert re.search(r"Measured [+-][\d.]+ squared error \(paired 95 %", texts(app))
-    assert re.search(r"mse gets worse by \+[\d.]+, 36 validation samples", texts(app))
+    assert re.search(r"mse gets worse by [+-][\d.]+, 36 validation samples", texts(app))
     at(app, "scorers")
     app.button(key="start trial").click().run()
     wait_for_jobs()
     app.run()
     assert not app.exception
-    assert {"mse", "best of chance"} <= set(app.dataframe[-1].value)
+    assert any({"mse", "best of chance"} <= set(table.value) for table in app.dataframe)
 
 
 def test_a_scorer_beats_chance_where_lower_is_better(task):
