@@ -1,6 +1,7 @@
 """Choices from the registries, and what to say when a link asks for one that is not known."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import streamlit as st
@@ -37,6 +38,12 @@ def pick_structure() -> Structure:
     except SparsityError as error:
         st.error(f"{error}. Until then every weight is on its own.")
         return STRUCTURES.make("unstructured")
+
+
+def level(sparsity: float) -> int | str:
+    """A level as the forms list it: whole per cents as numbers, others as they are typed."""
+    percent = Decimal(repr(sparsity)) * 100  # 100 * 0.29 would be 28.999999999999996
+    return int(percent) if percent == int(percent) else f"{percent.normalize():f}"
 
 
 def pick_samples(model: str, key: str, about: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """A stored run of kernels or of a whole model: as the Kernels page draws it, and back to it."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
+from app.forms import level
 from app.kernel_form import LAYER, MAP, MODEL, ONE, SHAPE, TYPES, formats_key
 from app.kernel_map import draw_map
 from app.kernel_source import Shown
@@ -95,14 +95,9 @@ def _latency_view(plan: LatencyPlan) -> dict[str, Any] | None:
 
 def _shared(form: str, plan: KernelPlan) -> dict[str, Any]:
     return {
-        f"{form}-levels": [_percent(share) for share in plan.sparsities],
+        f"{form}-levels": [level(share) for share in plan.sparsities],
         f"{form}-batches": list(plan.batches),
         f"{form}-threads": plan.threads,
         f"{form}-repeats": plan.repeats,
         f"{form}-seed": plan.seed,
     }
-
-
-def _percent(sparsity: float) -> int | str:
-    percent = Decimal(repr(sparsity)) * 100
-    return int(percent) if percent == int(percent) else f"{percent.normalize():f}"

@@ -1,7 +1,6 @@
 """A stored run back in the forms of its page: the same choices give the same plan."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from itertools import product
 from typing import Any
 
@@ -10,6 +9,7 @@ import streamlit as st
 from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
 from app.curve_variants import variants, with_training
+from app.forms import level
 from app.kernel_run import formats_of
 from app.kernel_run import view_of as kernel_view
 from app.moving_form import view_of as moving_view
@@ -89,7 +89,7 @@ def _samples_key(plan: SweepPlan | CurvePlan | TicketPlan | MovingPlan) -> str:
 def _sweep_view(plan: SweepPlan, all_layers: Sequence[str]) -> dict[str, Any] | None:
     scorers = [SCORERS.label(scorer) for scorer in plan.scorers[1:]]
     asked = answer_view(plan.question)
-    read_back = all(float(_percent(share)) / 100 == share for share in plan.sparsities)
+    read_back = all(float(level(share)) / 100 == share for share in plan.sparsities)
     if not read_back or asked is None or plan.memory % MEBI:
         return None
     if any(label not in SCORERS.kinds() for label in scorers):
@@ -176,17 +176,11 @@ def _names(stage: str, choices: Sequence[Any]) -> list[str]:
 def _shared(form: str, plan: SweepPlan | CurvePlan) -> dict[str, Any]:
     setting = plan.setting
     return {
-        f"{form}-levels": [_percent(sparsity) for sparsity in plan.sparsities],
+        f"{form}-levels": [level(sparsity) for sparsity in plan.sparsities],
         f"{form}-seeds": len(plan.seeds),
         f"{form}-split": setting.split,
         f"{form}-scoring": setting.score_samples,
     }
-
-
-def _percent(sparsity: float) -> int | str:
-    """A level as the forms list it: whole per cents as numbers, others as they are typed."""
-    percent = Decimal(repr(sparsity)) * 100  # 100 * 0.29 would be 28.999999999999996
-    return int(percent) if percent == int(percent) else f"{percent.normalize():f}"
 
 
 def _base(plan: SweepPlan | CurvePlan) -> Recipe:

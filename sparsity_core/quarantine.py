@@ -6,16 +6,14 @@ model once. Only what it wrote is read by anybody else. Started by `admit`, not 
 """
 
 import json
-import os
 import resource
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsity_core.apart import run_apart
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.how import How, reference_of
 from sparsity_core.intake.uploaded import forget, new_token, uploads_folder
@@ -104,26 +102,17 @@ def _apart(path: Path, job: dict[str, str]) -> list[str]:
     """What the separate process says; SparsityError when it refuses, dies or takes too long."""
     path.write_text(json.dumps(job))
     limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sparsity_core.quarantine", str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | limits | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,
-    )
     try:
-        said, _ = process.communicate(timeout=_SECONDS)
+        ended = run_apart(
+            "sparsity_core.quarantine", str(path), _SECONDS, limits, subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         raise SparsityError(
             f"the upload could not be opened within {_SECONDS} s; try a smaller model, or the "
             "command, which has no such limit"
         ) from None
     try:
-        answer: dict[str, Any] = json.loads(said)
+        answer: dict[str, Any] = json.loads(ended.said)
     except ValueError:
         raise SparsityError(
             f"the upload could not be opened within {_MEMORY >> 30} GiB of memory and {_SECONDS} s "

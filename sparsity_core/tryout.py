@@ -5,13 +5,12 @@ For a server that is to import somebody's code: whether it hangs is found out el
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 
+from sparsity_core.apart import run_apart
 from sparsity_core.errors import SparsityError
 
 _SECONDS = 300.0
@@ -28,27 +27,17 @@ class Tried:
 
 def tried(reference: str, seconds: float = _SECONDS) -> Tried:
     """Open the task of a reference apart; SparsityError when it cannot be, or not in time."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sparsity_core.tryout", reference],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,
-    )
     try:
-        said, _ = process.communicate(timeout=seconds)
+        ended = run_apart("sparsity_core.tryout", reference, seconds)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         raise SparsityError(
             f"{reference}: could not be opened within {seconds:g} s; look why the model hangs"
         ) from None
     try:
-        answer = json.loads(said.decode().splitlines()[-1])
+        answer = json.loads(ended.said.decode().splitlines()[-1])
     except (ValueError, IndexError):
         raise SparsityError(
-            f"{reference}: its process died (exit code {process.returncode}); the terminal of the "
+            f"{reference}: its process died (exit code {ended.code}); the terminal of the "
             "server may show why"
         ) from None
     if "refused" in answer:

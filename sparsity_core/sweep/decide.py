@@ -137,9 +137,8 @@ class _Trials:
         self.seen: dict[str, list[Evaluation]] = {}
         self.standings: dict[str, Standing] = {}
         self._taken: tuple[slice, Split] | None = None
-        self._found: dict[
-            tuple[Scoring, int], Evaluation
-        ] = {}  # in this round: of equal masks once
+        # In this round; equal masks share a place among those of their scoring.
+        self._found: dict[tuple[Scoring, int], Evaluation] = {}
 
     @cached_property
     def order(self) -> Order:
