@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from app import cache
+from app.fragment import redraw
 from sparsity_core.errors import SparsityError
 from sparsity_core.jobs import JobView
 from sparsity_core.plans import Plan
@@ -32,18 +33,16 @@ def follow(plan: Plan, draw: Callable[[], None]) -> None:
     """
     active = _active()
 
-    @st.fragment(run_every=_EVERY if active else None)
-    def polled() -> None:
+    def look() -> bool:
         now = view_of(plan)
         if now is not None:
             _show(now)
         for other in _active() - {plan.digest}:
             _mention(other)
         draw()
-        if active != _active():
-            st.rerun()  # the buttons above change, and polling may end
+        return active != _active()  # the buttons above change, and polling may end
 
-    polled()
+    redraw(look, _EVERY if active else None)
 
 
 def _active() -> set[str]:
@@ -66,16 +65,23 @@ def start_button(
 ) -> None:
     """The button that submits a plan, and others; only such a button starts a job on a page."""
     plans = [plan, *also]
+    if refused := st.session_state.pop(f"refused {key}", ""):
+        st.error(refused)
     if any(view is not None and view.active for view in map(view_of, plans)):
         return
-    if st.button(label, type="primary", disabled=not new, key=key, icon=":material/play_arrow:"):
-        try:
-            for each in plans:
-                cache.queue().submit(each, retry_failed=True, work=cache.work(each))
-        except SparsityError as error:
-            st.error(str(error))
-            return
-        st.rerun()
+    st.button(
+        label, type="primary", disabled=not new, key=key, icon=":material/play_arrow:",
+        on_click=_submit, args=[plans, key],
+    )  # fmt: skip
+
+
+def _submit(plans: Sequence[Plan], key: str) -> None:
+    """Before the page is drawn: nothing on it can lose the click."""
+    try:
+        for each in plans:
+            cache.queue().submit(each, retry_failed=True, work=cache.work(each))
+    except SparsityError as error:
+        st.session_state[f"refused {key}"] = str(error)
 
 
 def _show(view: JobView) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import export
+from app.fragment import redraw
 from app.moving_frames import KINDS, WINDOW, Frames, frames_of, pixel_map
 from app.moving_source import Experiment
 from app.moving_words import rule_name, words_of
@@ -23,8 +24,7 @@ _SIZES = (14, 60, 60, 60)
 
 def draw_film(experiment_of: Callable[[], Experiment], growing: bool) -> None:
     """Choose a training and a layer, then the film; one that is growing is looked at again."""
-    again = _AGAIN if growing else None
-    st.fragment(run_every=again)(lambda: _draw_film(experiment_of(), growing))()
+    redraw(lambda: _draw_film(experiment_of(), growing), _AGAIN if growing else None)
 
 
 def _draw_film(experiment: Experiment, growing: bool) -> None:
@@ -73,7 +73,6 @@ def _play(experiment: Experiment, frames: Frames, steps: list[int], key: str, wh
         state[place] = place_of(steps, state.get(place), state.get(end), whole)
     state[end] = steps[-1]
 
-    @st.fragment(run_every=_SECONDS if playing else None)
     def shown() -> None:
         if playing:
             now = steps.index(st.session_state[place])
@@ -82,7 +81,7 @@ def _play(experiment: Experiment, frames: Frames, steps: list[int], key: str, wh
             st.select_slider("Step", steps, key=place)
         draw_frame(experiment, frames, steps, steps.index(st.session_state[place]))
 
-    shown()
+    redraw(shown, _SECONDS if playing else None)
 
 
 def draw_frame(experiment: Experiment, frames: Frames, steps: list[int], i: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import cache, uploads
+from app.fragment import redraw
 from app.live import time_left
 from app.run_table import found, table_of
 from sparsity_core.store import RunInfo
@@ -57,8 +58,7 @@ def draw_running() -> None:
     """The jobs of this server that are under way, with their progress; polls while there are."""
     active = _active()
 
-    @st.fragment(run_every=1.0 if active else None)
-    def polled() -> None:
+    def look() -> bool:
         for job in cache.queue().jobs():
             view = job.view
             if view.active:
@@ -68,10 +68,9 @@ def draw_running() -> None:
                 text = f"{view.state}: {view.done} of {view.total} points{eta}; {view.title}"
                 left.progress(share, text)
                 right.button("Cancel", key=f"cancel {view.id}", on_click=job.cancel)
-        if _active() != active:
-            st.rerun()
+        return _active() != active
 
-    polled()
+    redraw(look, 1.0 if active else None)
 
 
 def _active() -> set[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import scorer_panels as panels
+from app.fragment import redraw
 from app.live import duration
 from app.scorer_form import Pair, units_word
 from app.scorer_source import Board, Judgement
@@ -69,14 +70,12 @@ def draw_study(study: Study) -> None:
     study.board.wait(study.pair.scorers)
     busy = _at_work(study)
 
-    @st.fragment(run_every=_EVERY if busy else None)
-    def polled() -> None:
+    def look() -> bool:
         study.ask()
         _draw(study)
-        if panels.taken() or (busy and not _at_work(study)):
-            st.rerun()
+        return panels.taken() or (busy and not _at_work(study))
 
-    polled()
+    redraw(look, _EVERY if busy else None)
 
 
 def _draw(study: Study) -> None:

@@ -5,6 +5,7 @@ from statistics import median
 
 import streamlit as st
 
+from app.fragment import redraw
 from app.live import duration
 from app.pace import pace
 from sparsity_core.tickets.estimate import size_of
@@ -39,8 +40,7 @@ def draw_cost(plan: TicketPlan, rows: Sequence[TicketResult]) -> None:
 def _draw_trial(plan: TicketPlan, new: int) -> None:
     future = pace(plan.model, plan.training, plan.device)
 
-    @st.fragment(run_every=None if future.done() else 0.5)
-    def polled() -> None:
+    def look() -> None:
         if not future.done():
             st.markdown(f"**{size_of(plan)}**; timing a few steps on this machine ...")
             return
@@ -49,4 +49,4 @@ def _draw_trial(plan: TicketPlan, new: int) -> None:
             f"**{size_of(plan)}**, about **{about}** for {new}, by a few steps tried here just now."
         )
 
-    polled()
+    redraw(look, None if future.done() else 0.5)

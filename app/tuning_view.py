@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import cache, export
 from app.curve_names import label
+from app.fragment import redraw
 from app.live import duration
 from app.pace import pace
 from app.state import Frame
@@ -62,13 +63,11 @@ def _about(frame: Frame, training: Training, every: int) -> str:
 def _follow(job: TuningJob, recipe: Recipe) -> None:
     active = job.active
 
-    @st.fragment(run_every=0.5 if active else None)
-    def polled() -> None:
+    def look() -> bool:
         _draw(job, recipe)
-        if job.active != active:
-            st.rerun()
+        return job.active != active
 
-    polled()
+    redraw(look, 0.5 if active else None)
 
 
 def _draw(job: TuningJob, recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from app import cache
 from app.export_form import choose_export
 from app.export_job import Order, jobs
 from app.export_view import draw_export
+from app.fragment import redraw
 from app.live import duration
 from app.state import frame
 from sparsity_core.errors import SparsityError
@@ -47,13 +48,11 @@ def draw(order: Order) -> None:
 def follow(order: Order) -> None:
     running = jobs().state(order).running
 
-    @st.fragment(run_every=1.0 if running else None)
-    def polled() -> None:
+    def look() -> bool:
         draw(order)
-        if running and not jobs().state(order).running:
-            st.rerun()
+        return running and not jobs().state(order).running
 
-    polled()
+    redraw(look, 1.0 if running else None)
 
 
 try:

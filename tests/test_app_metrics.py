@@ -88,6 +88,7 @@ def test_every_page_draws_it_or_says_why_not(app, task):
     wait_for_jobs()
     app.run()
     assert not app.exception
+    assert any({"mse", "best of chance"} <= set(table.value) for table in app.dataframe)
 
 
 def test_a_scorer_beats_chance_where_lower_is_better(task):

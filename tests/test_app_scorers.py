@@ -283,6 +283,14 @@ def test_one_click_measures_every_scorer_beside_its_controls(own_store):
     assert opened(scorers=["magnitude", "wanda"], sparsity="90").button(key="start trial").disabled
 
 
+def test_a_click_is_not_lost_when_the_scorers_end_just_then(own_store, monkeypatch):
+    app = opened(scorers=["magnitude", "wanda"], sparsity="90")
+    at_work = iter([True])  # when the page begins to be drawn, and not any more when it is
+    monkeypatch.setattr("app.scorer_study._at_work", lambda _: next(at_work, False))
+    app.button(key="start trial").click().run()
+    assert len(cache.queue().jobs()) == 2
+
+
 def test_the_whole_model_leaves_out_only_who_cannot_prune_it(own_store):
     link = {"scorers": ["magnitude", "apoz"], "structure": "out-channel"}
     app = opened(**link, **{"scorers-scope": "Whole model", "scorers-shuffled": "false"})
