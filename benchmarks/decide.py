@@ -69,7 +69,7 @@ def differences(
         units = unit_scores(probe, point.layer, scores, point.scorer, point.structure)
         layer = probe.layers[point.layer]
         masks = masks_from_units(layer, units, point.structure, point.sparsity)
-        pruned = sampler(point, masks, bench.samples)
+        pruned = sampler(point.layer, [masks], bench.samples)(0)
         found.append((bench.dense.values - pruned.values).double().numpy())
     return np.stack(found), bench.dense.losses.double().numpy()
 

@@ -14,12 +14,13 @@ from scipy import stats
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict, row_from_dict
-from sparsity_core.sweep import betting, decide
+from sparsity_core.sweep import betting
 from sparsity_core.sweep.betting import capital, certain, interval
 from sparsity_core.sweep.decide import follow, whole_model
 from sparsity_core.sweep.order import Order, order_of, rates_from
 from sparsity_core.sweep.plan import SAMPLERS, plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
+from sparsity_core.sweep.trials import Trials
 from sparsity_core.task import Metric, load_task
 from sparsity_core.workbench import workbench
 from tests.test_sweep import tiny_task
@@ -406,12 +407,13 @@ def test_masks_are_made_from_what_a_layer_shares_and_go_with_its_last_point():
         structures=["out-channel", "unstructured"],
     )
     bench, points = workbench(task, plan.setting), plan.points()
-    trials = decide._Trials(bench, points, plan.question, decide.whole_model(bench))
+    trials = Trials(bench, points, plan.question, whole_model(bench))
     held = []
     for where in rounds(300):
+        trials.begin(where, points)
         for point in points:
             if point.id in trials.seen or where.start == 0:
-                trials.see(point, where)
+                trials.see(point)
                 held.append(len(trials.levels))
     assert max(held) == 2  # of six points
     assert held[-1] == 0
@@ -491,11 +493,17 @@ def test_a_point_that_breaks_halfway_ends_there():
     def sampling(bench):
         whole, seen = whole_model(bench), []
 
-        def sampler(point, masks, samples):
-            if point.id == broken and seen.count(broken):
-                raise RuntimeError("out of luck")
-            seen.append(point.id)
-            return whole(point, masks, samples)
+        def sampler(layer, variants, samples):
+            own = whole(layer, variants, samples)
+
+            def of(place):
+                left = int(variants[place]["0.weight"].sum())
+                if seen and left == max(seen):
+                    raise RuntimeError("out of luck")
+                seen.append(left)
+                return own(place)
+
+            return of
 
         return sampler
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sparsity_core.cli.kernel_table import print_kernels, print_latency
 from sparsity_core.metrics import is_share
-from sparsity_core.sweep.decide import ENGINE as EARLY
+from sparsity_core.sweep.trials import ENGINE as EARLY
 
 _OWN: dict[str, Callable[[Any], None]] = {"kernels": print_kernels, "latency": print_latency}
 _COLUMNS = {

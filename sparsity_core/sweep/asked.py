@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from sparsity_core.sweep.decide import ENGINE
 from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.trials import ENGINE
 
 Said = Literal["at most", "more than", "narrow", "open"]
 

@@ -12,6 +12,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.sweep.onednn import Convolution, Linear
 from sparsity_core.sweep.program import Program, Step, Values
 from sparsity_core.sweep.rerun import CACHE, Rerun
+from sparsity_core.sweep.rescue import Rescue
 
 LOW = torch.bfloat16
 
@@ -26,7 +27,7 @@ def check_fast_bf16() -> None:
         )
 
 
-class Lowered(Rerun):
+class Lowered(Rescue):
     """A fused rerun's program in bfloat16, from the same float32 dense values."""
 
     def __init__(self, fused: Rerun, program: Program | None = None) -> None:

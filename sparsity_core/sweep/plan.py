@@ -18,6 +18,8 @@ from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.trials import ENGINE as EARLY
+from sparsity_core.sweep.trials import Sampler
 from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
@@ -35,7 +37,7 @@ ENGINES: dict[str, Engine] = {
 }
 FAST = {"fast": EXACT}  # other names of engines, for whoever plans
 # How an engine does a point on some of the samples, within so much memory: for a question.
-SAMPLERS: dict[str, Callable[[Workbench, int], decide.Sampler]] = {
+SAMPLERS: dict[str, Callable[[Workbench, int], Sampler]] = {
     "reference": decide.whole_model,
     BITWISE: partial(FromLayer, BITWISE),
     EXACT: partial(FromLayer, EXACT),
@@ -124,7 +126,7 @@ class SweepPlan(Planned):
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
         """A row without numbers."""
-        engine = decide.ENGINE if self.question else self.engine
+        engine = EARLY if self.question else self.engine
         return unmeasured(self.setting, point, engine, status, message)
 
     def to_dict(self) -> dict[str, Any]:

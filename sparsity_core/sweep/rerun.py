@@ -76,8 +76,8 @@ class Rerun:
         blanked = [sizes[step.name] for step in program.steps if step.blanked]
         each = bytes_per_sample(self.route, self.sample) + max(blanked, default=0)
         self.batch_bytes = len(self.batches[0]) * each
-        fitting = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
-        self._walks = [] if source else [Walk(self.route, i) for i in self.batches[:fitting]]
+        held = budget // self.batch_bytes if self.batch_bytes else len(self.batches)
+        self._walks = [] if source else [Walk(self.route, i) for i in self.batches[:held]]
         self.cut = cut
         self.pieces = dict.fromkeys(self.suffixes, BATCH)
         if cut:
@@ -133,6 +133,10 @@ class Rerun:
             if learn:
                 self._compare(layer, variants, all_at_once, learn)
             return self._all_outputs(layer, len(variants), all_at_once)
+        return self._in_turn(layer, variants)
+
+    def _in_turn(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
+        """As `outputs`, each variant when it is asked for."""
         suffix, own = self._suffix(layer, variants)
         size = self.pieces[layer]
         passing: list[list[Tensor]] = []
@@ -144,11 +148,11 @@ class Rerun:
         @torch.no_grad()
         def pass_by() -> None:
             made: list[list[Tensor]] = [[] for _ in variants]
-            for inputs in self.batches[len(self.walks) :]:
-                dense = start(Walk(self.route, inputs))
+            for walk in self._passing():
+                dense = start(walk)
                 for outputs, masks in zip(made, variants, strict=True):
                     with self._masked(suffix, masks):
-                        outputs.append(self._in_pieces(suffix, dense, len(inputs), size))
+                        outputs.append(self._in_pieces(suffix, dense, len(walk.inputs), size))
             passing.extend(made)
 
         @cache
@@ -195,8 +199,7 @@ class Rerun:
         @torch.no_grad()
         def made() -> list[list[Tensor]]:
             found: list[list[Tensor]] = [[] for _ in range(levels)]
-            passing = (Walk(self.route, inputs) for inputs in self.batches[len(self.walks) :])
-            for walk in chain(self.walks, passing):
+            for walk in chain(self.walks, self._passing()):
                 dense, count = self._started(walk.to(layer)), len(walk.inputs)
                 for start in range(0, count, size):
                     piece = {n: self._cut(n, dense[n], start, size, count) for n in needs}
@@ -229,6 +232,10 @@ class Rerun:
             if not torch.allclose(found, right, rtol=near, atol=near * float(right.abs().max())):
                 return suffix, {}
         return blanking, {name: users[0]}
+
+    def _passing(self) -> Iterator[Walk]:
+        """The batches that are not held."""
+        return (Walk(self.route, inputs) for inputs in self.batches[len(self.walks) :])
 
     def _started(self, dense: Values) -> Values:
         """The dense values as the suffix takes them."""

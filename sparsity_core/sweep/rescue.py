@@ -1,6 +1,7 @@
 """Some samples under some masks again, those of all masks of a layer together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +17,36 @@ Asked = tuple[Masks, Tensor]  # masks, and the numbers (n,) of the samples to ru
 
 
 class Rescue(Rerun):
-    """A rerun that can be asked about single samples."""
+    """A rerun that can be asked about single samples, and has few of them pass together."""
+
+    def _in_turn(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
+        if len(variants) == 1 or 2 * len(self.inputs) > self.pieces[layer]:
+            return super()._in_turn(layer, variants)
+        made = cache(lambda: self._joined(layer, variants))
+        return lambda variant: [made()[variant]]
+
+    @torch.no_grad()
+    def _joined(self, layer: str, variants: Sequence[Masks]) -> Sequence[Tensor]:
+        """The outputs under each of the masks for all samples, fewer than a batch.
+
+        The layer runs for each of the masks, what follows for all of them: calling an operator
+        costs as much as its work on a few samples.
+        """
+        suffix, own = self._suffix(layer, variants)
+        head, tail = parted(suffix, (layer, *self.layers[layer].biases), self.axes)
+        (walk,) = self.walks or self._passing()
+        dense = self._started(walk.to(layer))
+        dense |= {name: step.run(dense) for name, step in own.items()}
+        made = []
+        for masks in variants:
+            with self._masked(suffix, masks):
+                made.append(head.run({name: dense[name] for name in head.needs}))
+        joined = {n: torch.cat([m[n] for m in made], self.axes.get(n, 0)) for n in head.keep}
+        for name in tail.needs - head.keep:
+            joined[name] = self._repeated(name, dense[name], len(variants))
+        samples = len(self.inputs)
+        every = self._in_pieces(tail, joined, samples * len(variants), self.pieces[layer])
+        return every.split(samples)
 
     @torch.no_grad()
     def some(self, layer: str, asked: Sequence[Asked]) -> list[Tensor]:
@@ -87,6 +117,13 @@ class Rescue(Rerun):
             if isinstance(dense[name], Tensor) and len(parts) > 1:
                 dense[name] = torch.cat([part[name] for part in parts], self.axes[name])
         return dense
+
+    def _repeated(self, name: str, value: Any, times: int) -> Any:
+        """What belongs to the samples, so many times over."""
+        axis = self.axes.get(name)
+        if axis is None or not isinstance(value, Tensor):
+            return value
+        return torch.cat([value] * times, axis)
 
     def _take(self, name: str, value: Any, which: Tensor, samples: int) -> Any:
         """What belongs to some of so many samples."""

@@ -1,10 +1,12 @@
 """Early answers by the fast engines: on each round's samples, only what a layer reaches runs."""
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from sparsity_core.data import Split
-from sparsity_core.sweep.point import SweepPoint
 from sparsity_core.sweep.rerun import BUDGET, Rerun
 from sparsity_core.sweep.rescue import Rescue
 from sparsity_core.sweep.screen import Screen
@@ -13,7 +15,7 @@ from sparsity_core.train import Evaluation
 from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench
 
-_SCREENED = 96  # samples from which on a round is screened
+_SCREENED = 96  # samples, of all masks of a layer, from which on a round is screened
 
 
 class FromLayer:
@@ -33,21 +35,35 @@ class FromLayer:
         self._errors: dict[str, float] = {}  # of bfloat16 in each layer, the largest seen
         self._doubtful: set[str] = set()  # layers that it leaves in doubt
 
-    def __call__(self, point: SweepPoint, masks: Masks, samples: Split) -> Evaluation:
-        """The point's metric and loss on each of the samples."""
+    def __call__(
+        self, layer: str, variants: Sequence[Masks], samples: Split
+    ) -> Callable[[int], Evaluation]:
+        """Metric and loss on each of the samples, for the variant at a place."""
         if samples is not self._part.samples:
             self._part = copy.copy(self.bench)  # the same model
             self._part.samples = samples
             self._reruns, self._screens = {}, {}
-        layer = point.layer
+        part = self._part
         way = ways(self.bench, self.engine, self.memory).to(layer)
         here = replace(way, rerun=self._rerun(way))
-        if way.screen and layer not in self._doubtful and len(samples) >= _SCREENED:
-            screened = self._screen(way.screen, here.rerun).screened(layer, [masks])
-            if not isinstance(screened, str):
-                return evaluated(self._part, here, [screened[0].outputs], masks)
+        learn = way.margins.learn if way.margins else None
+        outputs = self._screened(way, here.rerun, layer, variants) or here.rerun.outputs(
+            layer, variants, learn
+        )
+        return lambda place: evaluated(part, here, outputs(place), variants[place])
+
+    def _screened(
+        self, way: Way, rerun: Rerun, layer: str, variants: Sequence[Masks]
+    ) -> Callable[[int], list[Tensor]] | None:
+        """What a look in bfloat16 gives, where one pays."""
+        many = len(rerun.inputs) * len(variants) >= _SCREENED
+        if not way.screen or layer in self._doubtful or not many:
+            return None
+        screened = self._screen(way.screen, rerun).screened(layer, variants)
+        if isinstance(screened, str):
             self._doubtful.add(layer)
-        return evaluated(self._part, here, here.rerun.outputs(layer, [masks])(0), masks)
+            return None
+        return lambda place: [screened[place].outputs]
 
     def _rerun(self, way: Way) -> Rerun:
         """The way's rerun on the samples of the round."""

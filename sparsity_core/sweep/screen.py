@@ -25,7 +25,6 @@ from sparsity_core.weights import Masks
 SAFETY = 2.0
 AUDITED = 0.01  # of the samples that are not in doubt
 _FIRST = 32  # samples that the bound starts from, in the first, the middle and the last variant
-_AGAIN = 8  # samples, where an error of the layer is known already
 _MOST = 0.4  # share in doubt: from half on, float32 at once is sooner done (1/3 + 1.3 x doubt > 1)
 
 
@@ -76,7 +75,7 @@ class Screen:
 
         layer_screen = _LayerScreen(self.fused, layer, [look(len(variants) // 2)])
         if layer in self.errors:
-            layer_screen.error, layer_screen.first = self.errors[layer], _AGAIN
+            layer_screen.error, layer_screen.known = self.errors[layer], True
         doubt = layer_screen.doubt()
         if doubt > _MOST:
             return f"bfloat16 leaves {doubt:.0%} of the samples in doubt"
@@ -97,12 +96,12 @@ class _LayerScreen:
     def __init__(self, fused: Rescue, layer: str, variants: list[_Variant]) -> None:
         self.fused, self.layer, self.variants = fused, layer, variants
         self.error = 0.0  # as a share of the spread
-        self.first = _FIRST
+        self.known = False  # from samples seen before
         self.safety = SAFETY
         self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
 
     def doubt(self) -> float:
-        """The share of the samples that are in doubt after a look at a few, mean over variants."""
+        """The share of the samples that are in doubt, mean over variants."""
         self._begin()
         shares = [len(self._doubtful(v)) / len(v.exact) for v in self.variants]
         return sum(shares) / len(shares)
@@ -110,49 +109,52 @@ class _LayerScreen:
     def settle(self) -> None:
         """Run samples again until none is in doubt and an audit finds nothing."""
         self._begin()
+        audited = False
         while True:
-            self._rescue()
-            if not self._audit_finds():
+            asked = []
+            for variant in self.variants:
+                doubtful = self._doubtful(variant)
+                drawn = doubtful[:0] if audited else self._drawn(variant, doubtful)
+                asked.append((variant, torch.cat([doubtful, drawn]), len(doubtful)))
+            if audited and not any(count for *_, count in asked):
                 return
-            self.safety *= 2
+            audited = not self._again(asked)
+            if not audited:
+                self.safety *= 2
 
     def _begin(self) -> None:
-        """Learn the error from a few samples."""
+        """Learn the error from a few samples, unless it is known."""
+        if self.known:
+            return
         samples, count = len(self.variants[0].exact), len(self.variants)
-        first = torch.randperm(samples, generator=self.draw)[: self.first].sort().values
+        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
         chosen = [self.variants[i] for i in sorted({0, count // 2, count - 1})]
-        self._again([(variant, first[~variant.exact[first]]) for variant in chosen])
-
-    def _rescue(self) -> None:
-        """Run again what is in doubt; the bound may grow meanwhile, so until nothing is."""
-        while True:
-            doubtful = [(v, self._doubtful(v)) for v in self.variants]
-            if not any(len(samples) for _, samples in doubtful):
-                return
-            self._again(doubtful)
+        asked = [(variant, first[~variant.exact[first]]) for variant in chosen]
+        self._again([(variant, samples, len(samples)) for variant, samples in asked])
 
     def _doubtful(self, variant: _Variant) -> Tensor:
         bound = self.safety * self.error * variant.spread
         sure = (variant.seen.margins > bound) | variant.exact  # NaN is in doubt
         return (~sure).nonzero()[:, 0]
 
-    def _audit_finds(self) -> bool:
-        """Does a sample that was not in doubt have another prediction?"""
-        asked = []
-        for variant in self.variants:
-            left = (~variant.exact).nonzero()[:, 0]
-            count = -(-len(left) // round(1 / AUDITED))
-            drawn = left[torch.randperm(len(left), generator=self.draw)[:count]].sort().values
-            asked.append((variant, drawn))
-            variant.audited += len(drawn)
-        return self._again(asked)
+    def _drawn(self, variant: _Variant, doubtful: Tensor) -> Tensor:
+        """The samples to audit of a variant: some that are neither in doubt nor run again."""
+        left = ~variant.exact
+        left[doubtful] = False
+        numbers = left.nonzero()[:, 0]
+        count = -(-len(numbers) // round(1 / AUDITED))
+        variant.audited += count
+        return numbers[torch.randperm(len(numbers), generator=self.draw)[:count]].sort().values
 
-    def _again(self, asked: Sequence[tuple[_Variant, Tensor]]) -> bool:
-        """Run samples in float32, learn from their errors; has any another prediction now?"""
-        asked = [(variant, samples) for variant, samples in asked if len(samples)]
-        found = self.fused.some(self.layer, [(v.masks, samples) for v, samples in asked])
+    def _again(self, asked: Sequence[tuple[_Variant, Tensor, int]]) -> bool:
+        """Run samples in float32 and learn from their errors.
+
+        Has any of them behind the first so many, which were in doubt, another prediction?
+        """
+        asked = [(variant, samples, first) for variant, samples, first in asked if len(samples)]
+        found = self.fused.some(self.layer, [(v.masks, samples) for v, samples, _ in asked])
         changed = False
-        for (variant, samples), exact in zip(asked, found, strict=True):
+        for (variant, samples, first), exact in zip(asked, found, strict=True):
             best = variant.seen.predictions[samples, None]
             off = variant.outputs[samples] - exact
             error = (off.gather(1, best) - off).abs()
@@ -160,7 +162,7 @@ class _LayerScreen:
                 self.error = max(self.error, float(error.max()) / variant.spread)
             variant.outputs[samples] = exact
             variant.exact[samples] = True
-            changed |= not torch.equal(verdict(exact).predictions, best[:, 0])
+            changed |= not torch.equal(verdict(exact).predictions[first:], best[first:, 0])
         return changed
 
 

@@ -133,11 +133,13 @@ class Standing:
 def rounds(population: int) -> list[slice]:
     """The samples of each round, in the random order: few at first, then a quarter more in all.
 
-    Never fewer than at first, since a round of a few takes as long as one of many.
+    Always a multiple of the first few, the last apart: operators are compiled for each number that
+    is new, and a round of a few takes as long as one of many.
     """
     ends = [min(FIRST, population)]
     while ends[-1] < population:
-        ends.append(min(max(ends[-1] + FIRST, round(GROWTH * ends[-1])), population))
+        more = max(round((GROWTH - 1) * ends[-1] / FIRST), 1) * FIRST
+        ends.append(min(ends[-1] + more, population))
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
