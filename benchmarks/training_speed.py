@@ -4,7 +4,8 @@ LeNet-300-100 on MNIST, Adam, batch 60, a tenth of the weights left, one thread;
 side by side in turns, medians. The typical rival is what torch's and torchvision's tutorials show
 put together: a Dataset whose samples are transformed one by one (ToTensor, Normalize) behind a
 DataLoader, the masks of torch.nn.utils.prune, torch's default Adam. From it to the course one
-ingredient changes at a time. `python -m benchmarks.training_speed` (needs SPARSITY_DATA).
+ingredient changes at a time. What masking takes is measured in one course, which trains under masks
+and without them in turns. `python -m benchmarks.training_speed` (needs SPARSITY_DATA).
 """
 
 import argparse
@@ -47,12 +48,17 @@ class Transformed(Dataset):
         return image.sub(0.1307).div(0.3081), int(self.targets[i])
 
 
-def ours(task: Task, masks: Masks) -> Steps:
-    """A course."""
+def course_of(task: Task, masks: Masks) -> Course:
+    """A training of ours."""
     training = Training(
         steps=10**6, optimizer="adam", rate=RATE, batch_size=BATCH, rate_schedule="constant"
     )
-    course = Course(fresh_model(task, 0), task.train, training, masks=masks)
+    return Course(fresh_model(task, 0), task.train, training, masks=masks)
+
+
+def ours(task: Task, masks: Masks) -> Steps:
+    """A course."""
+    course = course_of(task, masks)
 
     def run(count: int) -> None:
         course.advance_(course.step + count)
@@ -121,15 +127,36 @@ def masks_of(model: nn.Module) -> Masks:
     return Rule(0.9).masks({name: parameters[name] for name in prunable(model)}, {})
 
 
+def masking(task: Task, masks: Masks, turns: int, steps: int = 20) -> None:
+    """What masks add to a step: the same weights in the same memory, with and without them."""
+    course = course_of(task, masks)
+    taken: dict[str, list[float]] = {"dense": [], "masked": []}
+    for _ in range(turns):
+        for name, values in taken.items():
+            course.mask_(masks if name == "masked" else {})
+            course.advance_(course.step + 2)  # caches are cold after the change
+            for _ in range(steps):
+                started = time.thread_time()
+                course.advance_(course.step + 1)
+                values.append((time.thread_time() - started) * 1e6)
+    dense, masked = (statistics.median(values) for values in taken.values())
+    print(f"in one course: {dense:.0f} us a step dense, {masked:.0f} under masks, ", end="")
+    print(f"{masked - dense:+.0f} us or {masked / dense - 1:+.1%}")
+
+
 def main() -> None:
     """Measure in turns, print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--steps", type=int, default=100, help="in a turn")
+    parser.add_argument("--only-masking", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     task = load_task("mnist-lenet-300-100")
     masks = masks_of(fresh_model(task, 0))
+    masking(task, masks, 4 * chosen.turns)
+    if chosen.only_masking:
+        return
     runs = {"course under masks": ours(task, masks), "course, dense": ours(task, {})}
     runs |= {name: loop.steps(task, masks) for name, loop in LOOPS.items()}
     for run in runs.values():

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from sparsity_core.batches import batch_sizes, check_labels
 from sparsity_core.data import Split
 from sparsity_core.errors import NonFiniteError, SparsityError
+from sparsity_core.keep import keep_
 from sparsity_core.randomness import Randomness
 from sparsity_core.rates import rate_at
 from sparsity_core.recipe import Training
 from sparsity_core.task import PerSample, cross_entropy
 from sparsity_core.weights import Masks, masked_parameters
-
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +100,12 @@ class Course:
         """Other masks from here on; weights and momentum of what goes become zero."""
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
         parameters = masked_parameters(self.model, self.masks)
-        # An integer of ones keeps all bits of a gradient, one of zeros leaves +0 even of a NaN;
-        # 23 us for 300 x 784 weights, where masked_fill_ takes 440.
-        self._kept_bits = [
-            (parameters[name], bits_of(mask, parameters[name])) for name, mask in self.masks.items()
-        ]
-        for parameter, bits in self._kept_bits:
-            keep_(parameter, bits)
+        self._masked = [(parameters[name], mask) for name, mask in self.masks.items()]
+        for parameter, mask in self._masked:
+            keep_(parameter, mask)
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and key != "step":  # a count
-                    keep_(value, bits)
+                    keep_(value, mask)
 
     def state(self) -> dict[str, Tensor]:
         """The model's parameters and buffers as they are; later steps do not change them."""
@@ -173,9 +168,9 @@ class Course:
         """The optimizer's step, with what gradients the parameters hold."""
         # Zero weight, zero gradient, zero momentum: the step leaves zero, so this is all that
         # masking takes.
-        for parameter, bits in self._kept_bits:
+        for parameter, mask in self._masked:
             if parameter.grad is not None:
-                keep_(parameter.grad, bits)
+                keep_(parameter.grad, mask)
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self._optimizer.step()
@@ -196,17 +191,6 @@ class Course:
             self._batches = drawn.split(self.sizes)
             self._drawn += 1
         return self._batches[batch]
-
-
-def bits_of(mask: Tensor, weight: Tensor) -> Tensor:
-    """Integers of all ones where the mask is True, zeros elsewhere, laid out as the weight is."""
-    bits = torch.empty_like(weight, dtype=_BITS[weight.element_size()], requires_grad=False)
-    return bits.copy_(mask).neg_()
-
-
-def keep_(values: Tensor, bits: Tensor) -> None:
-    """Set values to +0, NaN too, where `bits_of` their mask are zeros."""
-    values.view(bits.dtype).bitwise_and_(bits)
 
 
 def _smoothed(loss: PerSample, smoothing: float) -> PerSample:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.course import Course, Place, bits_of, keep_
+from sparsity_core.course import Course, Place
 from sparsity_core.data import Split
 from sparsity_core.dynamic.all_weights import AllWeights
 from sparsity_core.dynamic.forward import ForwardRule
 from sparsity_core.dynamic.history import History
 from sparsity_core.dynamic.rule import Clock, Report, State, UpdateRule, generator_for
+from sparsity_core.keep import keep_
 from sparsity_core.recipe import Training
 from sparsity_core.selection import how_many
 from sparsity_core.task import PerSample, cross_entropy
@@ -202,14 +203,14 @@ class MovingCourse(Course):
             born = self.live[name] & ~before[name]
             if name in report.reborn:
                 born |= report.reborn[name]
-            bits = bits_of(~born, parameter)  # quicker than masked_fill_
+            others = ~born
             if values is None:
-                keep_(parameter, bits)
+                keep_(parameter, others)
             else:
                 parameter[born] = values.to(parameter.device)[born]
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor) and key != "step":  # a count
-                    keep_(value, bits)
+                    keep_(value, others)
 
     def _prepare_(self, everything: AllWeights) -> None:
         """Let the optimizer know what is learned besides, and what lives."""
