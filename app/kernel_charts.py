@@ -168,7 +168,8 @@ def storage(table: pd.DataFrame) -> AnyChart:
 
 def _by_kernel(kinds: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
     """Colour, shape and dash of each kernel, in one legend; the same for all charts of a page."""
-    every = [kind for kind in KERNELS if KERNELS.make(kind).device == "cpu"]
+    on = KERNELS.make(kinds[0]).device if kinds else "cpu"
+    every = [kind for kind in KERNELS if KERNELS.make(kind).device == on]
     place = [every.index(kind) if kind in every else 0 for kind in kinds]
     count = len(every)
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=160, symbolStrokeWidth=2)
@@ -197,7 +198,7 @@ def _best(table: pd.DataFrame) -> float:
 
 
 def _float_dense(kind: str) -> bool:
-    return is_dense(kind) and kind != "dense-bf16"
+    return is_dense(kind) and kind != "dense-bf16"  # on a GPU: the one dense of its type
 
 
 def _lowest(lines: pd.DataFrame, kernel: str) -> float:

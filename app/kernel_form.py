@@ -9,10 +9,12 @@ from app import cache
 from app.about import question
 from app.chosen_layer import pick_layer
 from app.forms import warn_of_unknown
+from app.kernel_device import choose_device
 from app.state import Frame
 from sparsity_core.errors import SparsityError
 from sparsity_core.kernels import KERNELS
 from sparsity_core.kernels.bench import CACHES, CONVOLUTIONS, MATRIX
+from sparsity_core.kernels.gpu_race import GPU
 from sparsity_core.kernels.latency import LatencyPlan, plan_latency
 from sparsity_core.kernels.plan import KernelPlan, plan_kernels
 
@@ -30,10 +32,12 @@ def choose_kernels(frame: Frame) -> KernelPlan:
     """The form of one layer or shape; raises SparsityError for choices that make no plan."""
     with st.expander("What to time", icon=":material/tune:"):
         warn_of_unknown("kernels-what", (SHAPE, LAYER))
-        what = st.segmented_control(
-            "What", [SHAPE, LAYER], default=SHAPE, required=True, key="kernels-what",
-            bind="query-params", label_visibility="collapsed",
-        )  # fmt: skip
+        with st.container(horizontal=True, gap="medium"):
+            what = st.segmented_control(
+                "What", [SHAPE, LAYER], default=SHAPE, required=True, key="kernels-what",
+                bind="query-params", label_visibility="collapsed",
+            )  # fmt: skip
+            where = choose_device()
         task, layer, shape = None, "", (768, 3072)
         left, right = st.columns(2)
         if what == LAYER:
@@ -48,6 +52,8 @@ def choose_kernels(frame: Frame) -> KernelPlan:
             )  # fmt: skip
             shape, conv = _shape(text), False
         known = CONVOLUTIONS if conv else MATRIX
+        if where["device"] == "cuda":
+            known = GPU
         kernels = _formats(right, known)
         left, right = st.columns(2)
         sparsities = left.multiselect(
@@ -71,6 +77,7 @@ def choose_kernels(frame: Frame) -> KernelPlan:
         caches=caches,
         kernels=kernels,
         **numbers,
+        **where,
     )
 
 
@@ -141,13 +148,14 @@ def _formats(column: Any, known: Sequence[str]) -> list[str]:
     )  # fmt: skip
     types = column.multiselect(
         "Values stored as", list(TYPES), list(TYPES), key="kernels-types", bind="query-params",
+        disabled=known == GPU,
         help="bfloat16 values are widened in registers or multiplied by the CPU's matrix units; "
         "inputs and outputs stay float32.",
     )  # fmt: skip
     kinds = [
         kind
         for kind in chosen or known
-        if str(KERNELS.make(kind).stores).removeprefix("torch.") in types
+        if known == GPU or str(KERNELS.make(kind).stores).removeprefix("torch.") in types
     ]
     return ["all"] if kinds == list(known) else kinds
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.forms import level
+from app.kernel_device import GPU_NAME
 from app.kernel_form import LAYER, MAP, MODEL, ONE, SHAPE, TYPES, formats_key
 from app.kernel_map import draw_map
 from app.kernel_source import Shown
@@ -12,6 +13,7 @@ from app.kernel_words import kernels_command, kernels_python, latency_python
 from app.latency_view import draw_model
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.kernels.bench import CONVOLUTIONS, MATRIX
+from sparsity_core.kernels.gpu_race import GPU
 from sparsity_core.kernels.latency import LatencyPlan
 from sparsity_core.kernels.plan import KernelPlan
 from sparsity_core.recipe import Recipe
@@ -45,8 +47,10 @@ def view_of(plan: KernelPlan | LatencyPlan) -> dict[str, Any] | None:
     ((rows, cols),) = plan.shapes
     what = {"kernels-what": LAYER, "layer": plan.layer} if plan.model else {"kernels-what": SHAPE}
     shape = {} if plan.model else {"kernels-shape": f"{rows}x{cols}"}
+    on = {"kernels-device": GPU_NAME, "kernels-dtype": plan.dtype}
     return {
         "kernels-view": ONE,
+        **({} if plan.device == "cpu" else on),
         **what,
         **shape,
         "kernels-types": list(TYPES),
@@ -57,12 +61,12 @@ def view_of(plan: KernelPlan | LatencyPlan) -> dict[str, Any] | None:
 
 def formats_of(plan: KernelPlan) -> dict[str, list[str]]:
     """The formats as the form of one layer keeps them, which no link carries; none = all."""
-    known = MATRIX if set(plan.kernels) <= set(MATRIX) else CONVOLUTIONS
+    known = next(known for known in (MATRIX, CONVOLUTIONS, GPU) if set(plan.kernels) <= set(known))
     return {formats_key(known): [] if plan.kernels == known else list(plan.kernels)}
 
 
 def _map_view(plan: KernelPlan) -> dict[str, Any] | None:
-    if plan.caches != ("hot",):
+    if plan.caches != ("hot",) or plan.device != "cpu":
         return None
     return {
         "kernels-view": MAP,

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+import torch
 
 from app import cache
 from app.live import duration
 from sparsity_core.kernels.compact import kernel_rows, latency_rows
 from sparsity_core.kernels.latency import LatencyPlan
 from sparsity_core.kernels.latency_row import LatencyRow
-from sparsity_core.kernels.peaks import cpu_label, kernel_versions
+from sparsity_core.kernels.peaks import cpu_label
 from sparsity_core.kernels.plan import KernelPlan
 from sparsity_core.kernels.row import KernelRow
+from sparsity_core.machine import device_label
 
+NO_GPU = "without a CUDA GPU: torch finds none here"
 _START = 8.0  # seconds until a worker has loaded torch and measured what the CPU can do
 _SETTING = 2.0  # seconds a setting, as a first guess
 
@@ -71,18 +74,24 @@ def start_label(plan: KernelPlan | LatencyPlan, each: float = _SETTING) -> tuple
     return len(new), f"Time {len(new)} new points ({len(points) - len(new)} stored, about {about})"
 
 
+def this_gpu() -> str:
+    """The GPU of this machine as its rows name it, or the lack of one."""
+    return device_label("cuda") if torch.cuda.is_available() else NO_GPU
+
+
 def say_where(shown: Shown) -> None:
     """Which machine the numbers are of, and whether it is this one."""
     if not shown.rows:
         return
     row = shown.rows[0]
-    here = (f"cpu: {cpu_label()}", kernel_versions())
+    label = cpu_label() if row.device.startswith("cpu") else this_gpu()
+    here = f"cpu: {label}" if row.device.startswith("cpu") else label
     there = f"{row.device.removeprefix('cpu: ')}; {row.versions}"
     threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
     what = "A finished example" if shown.shipped else "Timed"
-    if row.device != here[0]:
+    if row.device != here:
         st.warning(
-            f"{what} on **another machine**: {there}; {threads}. This machine is {cpu_label()}: "
+            f"{what} on **another machine**: {there}; {threads}. This machine is {label}: "
             "time it here before you believe it.",
             icon=":material/computer:",
         )

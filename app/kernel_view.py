@@ -146,7 +146,9 @@ def _draw_numbers(table: pd.DataFrame) -> None:
     with st.expander("All numbers, with energy", icon=":material/table:"):
         shown = table[list(columns)].rename(columns=columns)
         st.dataframe(shown.style.format(precision=2), hide_index=True, placeholder="")
-        st.caption(energy.MEASURED if "rapl" in sources else energy.ASSUMPTIONS)
+        told = [energy.MEASURED[source] for source in energy.MEASURED if source in sources]
+        told += [energy.ASSUMPTIONS] if "model" in sources else []
+        st.caption(" ".join(told) or "No energy: neither RAPL nor NVML can be read here.")
 
 
 def _draw_trouble(rows: Sequence[KernelRow]) -> None:

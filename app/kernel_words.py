@@ -12,6 +12,8 @@ def kernels_command(plan: KernelPlan) -> str:
         f"--caches {','.join(plan.caches)} --threads {plan.threads} --repeats {plan.repeats} "
         f"--seed {plan.seed}"
     )
+    if plan.device != "cpu":
+        shared += f" --device {plan.device} --dtype {plan.dtype}"
     what = [f"--model {plan.model} --layer {plan.layer}"] if plan.model else []
     what = what or [f"--shape {rows}x{cols}" for rows, cols in plan.shapes]
     return "\n".join(f"sparsity kernels {one} {shared}" for one in what)
@@ -21,6 +23,13 @@ def kernels_python(plan: KernelPlan) -> str:
     """The Python that times the same points."""
     first = f"load_task({plan.model!r})" if plan.model else "None"
     where = f"task, {plan.layer!r}" if plan.model else "task"
+    on = (
+        ""
+        if plan.device == "cpu"
+        else f"""
+    device={plan.device!r},
+    dtype={plan.dtype!r},"""
+    )
     return f"""from sparsity_core.kernels.plan import plan_kernels
 from sparsity_core.kernels.words import in_words
 from sparsity_core.task import load_task
@@ -35,7 +44,7 @@ plan = plan_kernels(
     kernels={list(plan.kernels)!r},
     threads={plan.threads},
     repeats={plan.repeats},
-    seed={plan.seed},
+    seed={plan.seed},{on}
 )
 rows = list(plan.run(task, plan.points()))
 print(in_words(rows))"""

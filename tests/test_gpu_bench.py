@@ -32,6 +32,7 @@ def stand_ins(monkeypatch):
         return {name: GpuTimes(*[seconds[name] * 1e-6] * 3, graph=True) for name in calls}
 
     monkeypatch.setattr(gpu_bench, "_DEVICE", "cpu")
+    monkeypatch.setattr(gpu_bench, "_counter", lambda: None)
     monkeypatch.setattr(gpu_bench, "interleaved_on_gpu", timed)
     for module in (gpu_bench, kernels_gpu):
         monkeypatch.setattr(module, "gpu_peaks", lambda _: GpuPeaks(1e15, 1e10))

@@ -23,6 +23,12 @@ def add_kernels(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     kernels.add_argument("--caches", default="hot", metavar="hot,cold")
     kernels.add_argument("--threads", type=int, default=1)
+    kernels.add_argument(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="cuda: the GPU's own kernels"
+    )
+    kernels.add_argument(
+        "--dtype", default="", metavar="TYPE", help="on a GPU: bfloat16, float16 or float32"
+    )
     kernels.add_argument("--repeats", type=int, default=30)
     kernels.add_argument("--seed", type=int, default=0, help="another one times anew")
     add_out(kernels)
@@ -60,6 +66,8 @@ def _run(chosen: argparse.Namespace) -> int:
         threads=chosen.threads,
         repeats=chosen.repeats,
         seed=chosen.seed,
+        device=chosen.device,
+        dtype=chosen.dtype or ("float32" if chosen.device == "cpu" else "bfloat16"),
     )
     rows = collect(plan, task, chosen)
     if rows is None:

@@ -1,9 +1,13 @@
 """Energy of a call: read from the CPU's own counter where there is one, otherwise a model."""
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sparsity_core.kernels.timing import Call
+
+Counter = Callable[[], int]  # microjoules used so far
 
 _POWERCAP = Path("/sys/class/powercap")
 _LEAST = 0.05  # seconds: the counters move once a millisecond
@@ -15,7 +19,10 @@ ASSUMPTIONS = (
     "Model, not measured: 4.6 pJ a float32 multiply-add; 2.5 pJ a byte from L1, 12.5 from L2 and "
     "L3, 162 from memory (Horowitz, ISSCC 2014, 45 nm); nothing for instructions, waiting or leaks."
 )
-MEASURED = "Measured: RAPL, all of the CPU package, what else runs on it included."
+MEASURED = {
+    "rapl": "Measured: RAPL, all of the CPU package, what else runs on it included.",
+    "nvml": "Measured: NVML, all of the GPU, what it draws when idle included.",
+}
 
 
 def modelled(multiply_adds: float, moved: float, level: int) -> float:
@@ -38,16 +45,21 @@ def rapl_domains(folder: Path = _POWERCAP) -> list[Path]:
 
 
 def rapl(call: Call, domains: list[Path], least: float = _LEAST) -> float | None:
+    """`per_call` of the CPU packages."""
+    return per_call(call, [partial(_read, domain) for domain in domains], least)
+
+
+def per_call(call: Call, counters: Sequence[Counter], least: float) -> float | None:
     """Microjoules of a call, the mean over as many as take `least` seconds; None when a counter
-    has begun anew meanwhile."""
-    before, times = _sum(domains), 0
+    has begun anew or not moved meanwhile."""
+    before, times = sum(read() for read in counters), 0
     end = time.perf_counter() + least
     while time.perf_counter() < end:
         call()
         times += 1
-    used = _sum(domains) - before
+    used = sum(read() for read in counters) - before
     return used / times if used > 0 else None
 
 
-def _sum(domains: list[Path]) -> int:
-    return sum(int(counter.read_text()) for counter in domains)
+def _read(counter: Path) -> int:
+    return int(counter.read_text())

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.energy import Counter, per_call
 from sparsity_core.kernels.gpu import DTYPES
 from sparsity_core.kernels.gpu_timing import GpuTimes, interleaved_on_gpu
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
+from sparsity_core.kernels.nvml import gpu_counter
 from sparsity_core.kernels.timing import Call
 from sparsity_core.machine import device_label, full_precision, versions
 from sparsity_core.structures import STRUCTURES, Structure
@@ -24,6 +26,7 @@ DENSE, CSR, _AGAIN = "gpu-dense", "gpu-csr", "dense, again"
 _WRONG = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # of the size of the outputs
 _DEVICE = "cuda"
 _ROOM = 4  # times the GPU's cache that copies fill when it shall be cold
+_ENERGY, _BURST = 0.5, 50  # seconds a kernel, for the counter moves ten times in one; calls at once
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ class GpuRow:
     limit: str
     graph: bool  # replayed from a CUDA graph
     noise: float
+    multiply_adds: int
+    moved: int  # bytes
+    peak: float  # multiply-adds a second
+    bandwidth: float  # bytes a second
+    energy: float | None  # microjoules a call, hot; None where NVML does not tell
+    energy_source: str
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,30 @@ def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRo
         raise SparsityError(f"dense cannot be timed: {failed[DENSE]}")
     calls = {name: _calls(one, x, point.cache) for name, one in packed.items()}
     times = interleaved_on_gpu({**calls, _AGAIN: calls[DENSE]}, point.repeats, point.seed)
-    return [_row(point, name, one, times) for name, one in packed.items()], failed
+    joules = _energies(calls)
+    return [_row(point, name, one, times, joules) for name, one in packed.items()], failed
+
+
+def _counter() -> Counter | None:
+    return gpu_counter(str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid))
+
+
+def _energies(calls: Mapping[str, list[Call]]) -> dict[str, float | None]:
+    """Microjoules of each call, one copy again and again; nothing where NVML does not tell."""
+    counter = _counter()
+    if counter is None:
+        return {}
+
+    def burst(call: Call) -> None:
+        for _ in range(_BURST):
+            call()
+        torch.cuda.synchronize()
+
+    found = {}
+    for name, (first, *_) in calls.items():
+        used = per_call(lambda first=first: burst(first), [counter], _ENERGY)  # type: ignore[misc]
+        found[name] = None if used is None else used / _BURST
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -172,7 +204,13 @@ def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
     return [lambda p=one: p(x) for one in copies]  # type: ignore[misc]
 
 
-def _row(point: GpuPoint, name: str, packed: Packed, times: Mapping[str, GpuTimes]) -> GpuRow:
+def _row(
+    point: GpuPoint,
+    name: str,
+    packed: Packed,
+    times: Mapping[str, GpuTimes],
+    joules: Mapping[str, float | None],
+) -> GpuRow:
     kernel, own, limits = packed.kernel, times[name], gpu_peaks(point.dtype)
     multiplied = point.rows * point.cols if name == DENSE else packed.kept
     size = DTYPES[point.dtype].itemsize
@@ -204,4 +242,10 @@ def _row(point: GpuPoint, name: str, packed: Packed, times: Mapping[str, GpuTime
         limit=limit,
         cache=point.cache,
         noise=abs(math.log(times[DENSE].p50 / times[_AGAIN].p50)),
+        multiply_adds=multiplied * point.batch,
+        moved=moved,
+        peak=limits.multiply_adds,
+        bandwidth=limits.bandwidth,
+        energy=joules.get(name),
+        energy_source="nvml" if joules.get(name) is not None else "",
     )

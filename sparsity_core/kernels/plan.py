@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.bench import CONVOLUTIONS, MATRIX, RIVALS, Race, measure, unmeasured
+from sparsity_core.kernels.gpu import DTYPES
+from sparsity_core.kernels.gpu_race import GPU, GPU_RIVALS, measure_gpu_race, unmeasured_on_gpu
 from sparsity_core.kernels.peaks import cpu_label, kernel_versions
 from sparsity_core.kernels.row import KernelRow
 from sparsity_core.kernels.workload import (
@@ -18,6 +20,7 @@ from sparsity_core.kernels.workload import (
     layer_workload,
     random_workload,
 )
+from sparsity_core.machine import device_label, resolve_device
 from sparsity_core.task import Task
 from sparsity_core.weights import check_sparsity
 
@@ -46,7 +49,6 @@ class KernelPlan:
     """
 
     kind: ClassVar[str] = "kernels"
-    device: ClassVar[str] = "cpu"
     machine: str
     versions: str
     model: str  # empty: random weights of the shapes
@@ -60,6 +62,8 @@ class KernelPlan:
     threads: int = 1
     repeats: int = 30
     seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"  # of inputs and outputs; a CPU's are always float32
 
     @property
     def digest(self) -> str:
@@ -71,11 +75,15 @@ class KernelPlan:
         """One line for lists of runs."""
         shapes = ", ".join(f"{rows} x {cols}" for rows, cols in self.shapes)
         what = f"{self.model}: {self.layer} ({shapes})" if self.model else shapes
-        return f"{what}: {len(self.kernels)} kernels, batch {', '.join(map(str, self.batches))}"
+        where = "" if self.device == "cpu" else f", GPU, {self.dtype}"
+        batches = ", ".join(map(str, self.batches))
+        return f"{what}: {len(self.kernels)} kernels, batch {batches}{where}"
 
     def points(self) -> list[KernelPoint]:
         """All points, setting by setting."""
-        where = digest_of([self.kind, self.machine, self.versions, self.model_digest, self.layer])
+        on = [] if self.device == "cpu" else [self.device, self.dtype]
+        given = [self.kind, self.machine, self.versions, self.model_digest, self.layer, *on]
+        where = digest_of(given)
         settings = product(self.shapes, self.sparsities, self.batches, self.caches, self.kernels)
         found = []
         for shape, sparsity, batch, cache, kernel in settings:
@@ -92,7 +100,7 @@ class KernelPlan:
     def check(self, task: Task | None) -> None:
         """Raise SparsityError when machine, versions or model are not the planned ones."""
         for what, planned, here in (
-            ("machine", self.machine, cpu_label()),
+            ("machine", self.machine, _machine(self.device)),
             ("versions", self.versions, kernel_versions()),
         ):
             if planned != here:
@@ -109,7 +117,7 @@ class KernelPlan:
             asked = {point.kernel: point for point in group}
             race = dataclasses.replace(next(iter(asked.values())).race, kernels=tuple(asked))
             try:
-                rows = measure(race, self.workload(task, shape))
+                rows = self._measure(race, task, shape)
             except Exception as error:  # noqa: BLE001 - a failed point is a row, whatever failed
                 message = str(error) if isinstance(error, SparsityError) else repr(error)
                 yield from (self.unmeasured(point, "failed", message) for point in asked.values())
@@ -119,7 +127,11 @@ class KernelPlan:
 
     def unmeasured(self, point: KernelPoint, status: str, message: str) -> KernelRow:
         """A row without numbers."""
-        row = unmeasured(point.race, _shaped(*point.shape), point.kernel, status, message)
+        kind, why = point.kernel, (status, message)
+        if self.device == "cuda":
+            row = unmeasured_on_gpu(point.race, point.shape, kind, self.dtype, *why)
+        else:
+            row = unmeasured(point.race, _shaped(*point.shape), kind, *why)
         return self._named(row, point)
 
     def workload(self, task: Task | None, shape: Shape) -> Workload:
@@ -133,6 +145,8 @@ class KernelPlan:
         setting = {"model": self.model, "model_digest": self.model_digest, "on": self.machine}
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         shapes = [list(shape) for shape in self.shapes]
+        if self.device == "cpu":  # as plans were before there were others
+            lists = {k: v for k, v in lists.items() if k not in ("device", "dtype")}
         return {"kind": self.kind, "setting": setting} | lists | {"shapes": shapes}
 
     @classmethod
@@ -141,6 +155,11 @@ class KernelPlan:
         known = {field.name for field in dataclasses.fields(cls)}
         lists = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
         return cls(**lists | {"shapes": tuple((rows, cols) for rows, cols in data["shapes"])})
+
+    def _measure(self, race: Race, task: Task | None, shape: Shape) -> list[KernelRow]:
+        if self.device == "cuda":
+            return measure_gpu_race(race, shape, self.dtype)
+        return measure(race, self.workload(task, shape))
 
     def _named(self, row: KernelRow, point: KernelPoint) -> KernelRow:
         return dataclasses.replace(row, model=self.model, layer=self.layer, point_id=point.id)
@@ -158,12 +177,16 @@ def plan_kernels(
     threads: int = 1,
     repeats: int = 30,
     seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> KernelPlan:
     """A plan with every number checked, for this machine: a layer of a task, or Linear shapes.
 
-    The dense rivals are always among the kernels. Raises SparsityError for an empty selection, bad
-    numbers, unknown kernels, or a layer that no kernel can run.
+    The dense rivals are always among the kernels. `device` cuda: the GPU's kernels, on shapes, in
+    `dtype`. Raises SparsityError for an empty selection, bad numbers, unknown kernels, a layer that
+    no kernel can run, or a GPU that is not there.
     """
+    _check_device(device, dtype, task)
     chosen = {"shapes": shapes, "sparsities": sparsities, "batches": batches, "caches": caches}
     for what, values in (chosen | {"kernels": kernels}).items():
         if not len(values):
@@ -173,6 +196,8 @@ def plan_kernels(
         shapes = ((work.rows, work.cols),)
     matrix = task is None or work.weight.dim() == 2
     known, rivals = (MATRIX, RIVALS) if matrix else (CONVOLUTIONS, CONVOLUTION_RIVALS)
+    if device == "cuda":
+        known, rivals, threads = GPU, GPU_RIVALS, 1
     for kernel in kernels:
         if kernel != "all" and kernel not in known:
             raise unknown("kernel for this layer", kernel, ("all", *known))
@@ -181,7 +206,7 @@ def plan_kernels(
     for batch, cache in product(batches, caches):
         Race(0.5, batch, cache, (), threads, repeats, seed)
     return KernelPlan(
-        machine=cpu_label(),
+        machine=_machine(device),
         versions=kernel_versions(),
         model=task.name if task else "",
         model_digest=task.model_digest if task else "",
@@ -194,7 +219,26 @@ def plan_kernels(
         threads=threads,
         repeats=repeats,
         seed=seed,
+        device=device,
+        dtype=dtype,
     )
+
+
+def _machine(device: str) -> str:
+    return cpu_label() if device == "cpu" else device_label(device)
+
+
+def _check_device(device: str, dtype: str, task: Task | None) -> None:
+    if device not in ("cpu", "cuda"):
+        raise SparsityError(f"unknown device {device!r}; choose cpu or cuda")
+    if device == "cpu" and dtype != "float32":
+        raise SparsityError(f"dtype {dtype}: a CPU's kernels take float32; choose device cuda")
+    if device == "cuda":
+        resolve_device(device)
+        if dtype not in DTYPES:
+            raise SparsityError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+        if task is not None:
+            raise SparsityError("GPU kernels are timed on shapes; leave model and layer out")
 
 
 @lru_cache(maxsize=2)

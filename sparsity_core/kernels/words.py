@@ -10,7 +10,7 @@ _USUAL = 0.9
 
 def is_dense(kernel: str) -> bool:
     """Does it multiply the zeros like any other number?"""
-    return kernel.startswith("dense")
+    return kernel.removeprefix("gpu-").startswith("dense")
 
 
 def machine_of(rows: Iterable[KernelRow]) -> str:
@@ -18,7 +18,7 @@ def machine_of(rows: Iterable[KernelRow]) -> str:
     return next((row.device for row in rows), "")
 
 
-def in_words(rows: Sequence[KernelRow], where: str = "this CPU") -> str:
+def in_words(rows: Sequence[KernelRow], where: str = "") -> str:
     """The gain at 90 % (or the nearest measured) and the smallest batch, from where on a mask of
     single weights pays, and what needs another machine. For rows of one shape."""
     sound = [row for row in rows if row.p50 is not None and row.speedup_vs_dense is not None]
@@ -29,6 +29,10 @@ def in_words(rows: Sequence[KernelRow], where: str = "this CPU") -> str:
     batch = min(row.batch for row in sparse)
     caches = {row.cache for row in sparse}
     cache = "hot" if "hot" in caches else "cold"
+    if not where:
+        threads = sparse[0].threads
+        where = "this CPU" if sparse[0].device.startswith("cpu") else "this GPU"
+        where += f" with {threads} threads" if threads > 1 else ""
     here = [row for row in sound if (row.asked, row.batch, row.cache) == (asked, batch, cache)]
     parts = [_gain(here, asked, batch, where), _from_where(sound, batch, cache)]
     if all(row.device.startswith("cpu") for row in sound):
