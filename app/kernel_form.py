@@ -76,8 +76,9 @@ def choose_kernels(frame: Frame) -> KernelPlan:
         batches=batches,
         caches=caches,
         kernels=kernels,
+        device=where["device"],
+        dtype=where["dtype"],
         **numbers,
-        **where,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 # Every compiled kernel once, against the dense product; then how many came from disk.
 SCRIPT = """
 import torch
-from sparsity_core.kernels import KERNELS, balanced, convolution, ell, permute, tiled
+from sparsity_core.kernels import KERNELS, balanced, convolve, ell, permute, shifted, tiled
 from sparsity_core.kernels.vector import AVX512
 assert not AVX512
 torch.manual_seed(0)
@@ -29,7 +29,7 @@ x = torch.randn(1, 4, 9, 9)
 y = torch.nn.functional.conv2d(x, packed.dense(), padding=1)
 torch.testing.assert_close(packed(x), y, rtol=1e-4, atol=1e-4)
 compiled = [ell._product, permute._product, balanced._product, balanced._product_of_halves,
-            tiled._product, tiled._product_of_fours, convolution._convolve]
+            tiled._product, tiled._product_of_fours, convolve.convolve, shifted.spread_image]
 hits = [sum(f.stats.cache_hits.values()) for f in compiled]
 misses = [sum(f.stats.cache_misses.values()) for f in compiled]
 print(min(hits), max(hits), min(misses), max(misses))

@@ -70,7 +70,8 @@ def _whole(
     packed = sum(choice.kernel != DENSE for choice in sparse.layers)
     masked = {choice.name: choice.bytes for choice in sparse.layers}
     stored = sum(masked.get(layer.name, layer.bytes["dense"] or 0) for layer in spent.layers)
-    words = [f"{packed} of {len(sparse.layers)} masked layers run packed", *absent]
+    words = [f"{packed} of {len(sparse.layers)} masked layers run packed"]
+    words += [sparse.fusion] * bool(packed and sparse.fusion) + absent
     return _counts(spent) | {
         "bytes": spent.other_bytes + stored,
         "dense_bytes": spent.total_bytes("dense"),

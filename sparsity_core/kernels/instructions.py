@@ -60,6 +60,12 @@ def int_at(b: Any, address: Any) -> Any:
 
 
 @primitive(whole, whole)
+def long_at(b: Any, address: Any) -> Any:
+    """The signed 64-bit number at an address."""
+    return v.load(b, address, v.LONG, 8)
+
+
+@primitive(whole, whole)
 def count_bits(b: Any, bits: Any) -> Any:
     """How many bits are set."""
     return v.call(b, "llvm.ctpop.i64", v.LONG, bits)
@@ -92,6 +98,12 @@ def load_part(b: Any, address: Any, count: Any) -> Any:
     return v.load_part(b, address, count)
 
 
+@primitive(floats, whole, whole)
+def load_lanes(b: Any, address: Any, bits: Any) -> Any:
+    """Float32 for the lanes whose bit is set, zeros in the others, of which nothing is touched."""
+    return v.load_lanes(b, address, bits)
+
+
 @primitive(nothing, whole, floats)
 def store(b: Any, address: Any, values: Any) -> Any:
     """Write 16 float32."""
@@ -120,6 +132,12 @@ def zeros(_b: Any, like: Any) -> Any:  # noqa: ARG001
 def add(b: Any, one: Any, other: Any) -> Any:
     """Lane by lane."""
     return b.fadd(one, other)
+
+
+@primitive(floats, floats)
+def not_below_zero(b: Any, values: Any) -> Any:
+    """ReLU lane by lane; NaN stays."""
+    return b.select(b.fcmp_ordered("<", values, v.ZEROS), v.ZEROS, values)
 
 
 @primitive(floats, floats, floats, floats)

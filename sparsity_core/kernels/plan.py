@@ -195,6 +195,8 @@ def plan_kernels(
         work = _layer(task, layer)
         shapes = ((work.rows, work.cols),)
     matrix = task is None or work.weight.dim() == 2
+    known: tuple[str, ...]
+    rivals: tuple[str, ...]
     known, rivals = (MATRIX, RIVALS) if matrix else (CONVOLUTIONS, CONVOLUTION_RIVALS)
     if device == "cuda":
         known, rivals, threads = GPU, GPU_RIVALS, 1

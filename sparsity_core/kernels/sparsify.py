@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.choice import CLEAR, DENSE, LayerChoice, choose, pack_layer, why_dense
 from sparsity_core.kernels.fold import fold_batch_norms_
+from sparsity_core.kernels.fuse import fuse
 from sparsity_core.kernels.gpu_timing import timed
 from sparsity_core.kernels.kernel import KERNELS, Packed
 from sparsity_core.kernels.sites import Site, inputs_of, sites
-from sparsity_core.kernels.timing import Times, on_threads
+from sparsity_core.kernels.timing import Call, Times, on_threads
 from sparsity_core.weights import mask_
 
 _REPEATS = 9
+_SPARSE = "sparse-convolution"
 
 
 class SparseLayer(nn.Module):
@@ -40,11 +42,17 @@ class SparseModel(nn.Module):
     """A model whose masked layers run on packed weights; for inference, without gradients."""
 
     def __init__(
-        self, model: nn.Module, layers: tuple[LayerChoice, ...], dense: Times, sparse: Times
+        self,
+        model: nn.Module,
+        layers: tuple[LayerChoice, ...],
+        dense: Times,
+        sparse: Times,
+        fusion: str = "",
     ) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
+        self.fusion = fusion  # whether convolutions take sums and ReLUs with them, or why not
         self.dense, self.sparse = dense, sparse  # the whole model on the sample, interleaved
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +68,8 @@ class SparseModel(nn.Module):
         times = f"{packed} of {len(self.layers)} masked layers run packed: {sparse:.3g} ms"
         if not packed:
             return f"all masked layers stay dense, which is quickest here: {dense:.3g} ms"
-        return f"{times} where dense takes {dense:.3g} ms ({dense / sparse:.2f}x)"
+        fusion = f"; {self.fusion}" if self.fusion else ""
+        return f"{times} where dense takes {dense:.3g} ms ({dense / sparse:.2f}x){fusion}"
 
 
 def sparsify(
@@ -76,7 +85,9 @@ def sparsify(
 
     `auto` times every kernel that stores float32 on each layer's inputs from `sample` (one batch
     of the size that matters), takes the quickest, and leaves a layer, or the whole model, dense
-    where that is quicker. A kernel's name, or a mapping of layer -> name, is obeyed: raises
+    where that is quicker. Packed convolutions also take the sums and ReLUs behind them with them
+    and keep their images as they are from one to the next, where the model's forward pass can be
+    traced and that is quicker. A kernel's name, or a mapping of layer -> name, is obeyed: raises
     SparsityError where it cannot be. Layers that such a mapping leaves out stay dense. `fold`:
     batch norms go into the layers before them, in the dense model that it is compared with as well.
     """
@@ -90,20 +101,80 @@ def sparsify(
     wanted = _wanted(kernels, masks)
     with torch.no_grad(), on_threads(threads):
         inputs = inputs_of(dense, sample)
-        sparse, choices = copy.deepcopy(dense), []
+        layers: dict[str, SparseLayer] = {}
+        choices = []
         for site in sites(dense, masks):
             kind = wanted.get(site.name, DENSE)
             choice, packed = _decide(kind, site, masks[site.name], inputs.get(site.path), threads)
             choices.append(choice)
             if packed is not None:
-                sparse = _with(sparse, site.path, SparseLayer(packed))
-        calls = {"dense": [lambda: dense(sample)], "sparse": [lambda: sparse(sample)]}
+                layers[site.path] = SparseLayer(packed)
+        ways = {"layer by layer": _placed(dense, layers)}
+        fusion = _add_fused_(ways, _placed(dense, layers), dense, sample)
+        if kernels == "auto":
+            layers, others = _all_sparse(dense, layers, choices, masks, threads)
+            if others != choices:
+                _add_fused_(ways, _placed(dense, layers), dense, sample, "fused, all sparse")
+        calls: dict[str, list[Call]] = {"dense": [lambda: dense(sample)]}
+        calls |= {way: [lambda one=one: one(sample)] for way, one in ways.items()}  # type: ignore[misc]
         times = timed(calls, _REPEATS, sample.device.type)
-    if kernels == "auto" and times["sparse"].p50 * CLEAR > times["dense"].p50:
+    best = min(ways, key=lambda way: times[way].p50)
+    if kernels == "auto" and times[best].p50 * CLEAR > times["dense"].p50:
         sizes = {name: p.numel() * p.element_size() for name, p in dense.named_parameters()}
         kept = [dataclasses.replace(c, kernel=DENSE, bytes=sizes[c.name]) for c in choices]
         return SparseModel(dense, tuple(kept), times["dense"], times["dense"])
-    return SparseModel(sparse, tuple(choices), times["dense"], times["sparse"])
+    if best == "fused, all sparse":
+        choices = others
+    if best != "layer by layer":
+        fusion = "convolutions fused with the sums and ReLUs behind them"
+    return SparseModel(ways[best], tuple(choices), times["dense"], times[best], fusion)
+
+
+def _add_fused_(
+    ways: dict[str, nn.Module],
+    model: nn.Module,
+    dense: nn.Module,
+    sample: Tensor,
+    name: str = "fused",
+) -> str:
+    """Add the fused form of a model where there is one of the same outputs; why there is not."""
+    fused, why = fuse(model, sample)
+    if fused is None:
+        return f"not fused: {why}" if why else ""
+    expected, found = dense(sample), fused(sample)
+    if not isinstance(expected, Tensor):
+        return "not fused: it returns more than a tensor"
+    near = 1e-4 * float(expected.abs().max())
+    if not torch.allclose(found, expected, 1e-3, near):
+        return "not fused: its outputs would not be the same"
+    ways[name] = fused
+    return "fused it was not quicker"
+
+
+def _all_sparse(
+    dense: nn.Module,
+    layers: Mapping[str, SparseLayer],
+    choices: list[LayerChoice],
+    masks: Mapping[str, Tensor],
+    threads: int,
+) -> tuple[dict[str, SparseLayer], list[LayerChoice]]:
+    """Every convolution sparse that can be: alone a layer also pays for copies."""
+    all_layers, made = dict(layers), []
+    for site, choice in zip(sites(dense, masks), choices, strict=True):
+        if choice.kernel != _SPARSE and _SPARSE in choice.seconds:
+            packed = pack_layer(_SPARSE, site.module, masks[site.name], threads)
+            all_layers[site.path] = SparseLayer(packed)
+            choice = dataclasses.replace(choice, kernel=_SPARSE, bytes=packed.bytes)
+        made.append(choice)
+    return all_layers, made
+
+
+def _placed(dense: nn.Module, layers: Mapping[str, SparseLayer]) -> nn.Module:
+    """A copy of the model with layers at their paths."""
+    model = copy.deepcopy(dense)
+    for path, layer in layers.items():
+        model = _with(model, path, layer)
+    return model
 
 
 def _wanted(kernels: str | Mapping[str, str], masks: Mapping[str, Tensor]) -> dict[str, str]:

@@ -137,6 +137,12 @@ def load_part(b: Any, address: Any, count: Any) -> Any:
     return call(b, kind, FLOATS, at(b, address, FLOATS), align, first_lanes(b, count), ZEROS)
 
 
+def load_lanes(b: Any, address: Any, bits: Any) -> Any:
+    """See `instructions.load_lanes`."""
+    kind, align = "llvm.masked.load.v16f32.p0", ir.Constant(INT, 4)
+    return call(b, kind, FLOATS, at(b, address, FLOATS), align, bits_of(b, bits), ZEROS)
+
+
 def store_part(b: Any, address: Any, values: Any, count: Any) -> Any:
     """See `instructions.store_part`."""
     kind, align = "llvm.masked.store.v16f32.p0", ir.Constant(INT, 4)

@@ -1,0 +1,60 @@
+"""Fused convolutions that follow each other, in one call: Python's way to each took as long as a
+small layer's work."""
+
+import torch
+from torch import Tensor
+
+from sparsity_core.kernels.compiled import compiled
+from sparsity_core.kernels.convolution import Images
+from sparsity_core.kernels.convolve import convolve
+from sparsity_core.kernels.instructions import long_at, move
+from sparsity_core.kernels.shifted import spread_image
+
+_COPY, _OWN = 23, 9  # numbers of a copy, and of a convolution
+_FIRST = 6  # numbers before them
+_LINE = 8 * (_FIRST + _COPY + _OWN)  # bytes
+_COPY_AT = tuple(range(8 * _FIRST, 8 * (_FIRST + _COPY), 8))
+_OWN_AT = tuple(range(8 * (_FIRST + _COPY), _LINE, 8))
+
+
+def line_of(images: Images, x: Tensor, residual: Tensor | None) -> list[int]:
+    """What `run_chain` has to know of one convolution whose inputs lie where they lie."""
+    spread, pixels = images.spread, x if images.pixels is None else images.pixels
+    return [
+        int(spread is not None),
+        x.data_ptr(),
+        pixels.data_ptr(),
+        images.sums.data_ptr(),
+        0 if residual is None else residual.data_ptr(),
+        images.layout.vectors,
+        *(spread.numbers if spread is not None else [0] * _COPY),
+        *images.numbers,
+    ]
+
+
+class Chain:
+    """Lines one after another, on one thread; the inputs of the first may lie anywhere."""
+
+    def __init__(self, lines: list[list[int]]) -> None:
+        self.table = torch.tensor(lines, dtype=torch.int64)
+        self.fixed = (self.table.data_ptr(), len(lines))
+
+    def __call__(self, x: Tensor) -> None:
+        """Run them all."""
+        _run(*self.fixed, x.data_ptr())
+
+
+@compiled
+def _run(table, steps, x):  # type: ignore[no-untyped-def]
+    at = table
+    for step in range(steps):
+        source = long_at(at + 8)
+        pixels = long_at(at + 16)
+        if step == 0:
+            pixels = x if pixels == source else pixels
+            source = x
+        if long_at(at):
+            spread_image(source, long_at(move(_COPY_AT, at)))
+        numbers = long_at(move(_OWN_AT, at))
+        convolve(pixels, long_at(at + 24), long_at(at + 32), numbers, 0, long_at(at + 40))
+        at += _LINE

@@ -1,0 +1,172 @@
+"""Fused convolutions: the same outputs as the model, in one call where it can be, and why not."""
+
+import copy
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sample_models.resnet import ResNet
+from sparsity_core.kernels import KERNELS, fold_batch_norms_, sparsify
+from sparsity_core.kernels.choice import pack_layer
+from sparsity_core.kernels.fuse import fuse
+from sparsity_core.kernels.fused import FusedChain, FusedConvolution
+from sparsity_core.kernels.sites import sites
+from sparsity_core.kernels.sparsify import SparseLayer, _placed
+from sparsity_core.kernels.timing import Times
+from sparsity_core.weights import mask_, prunable
+
+
+def packed(model, sparsity=0.8, threads=1):
+    """The masked model, and the same with every convolution packed."""
+    torch.manual_seed(0)
+    dense = copy.deepcopy(model).eval().requires_grad_(False)
+    masks = {n: torch.rand(layer.shape) >= sparsity for n, layer in prunable(dense).items()}
+    mask_(dense, masks)
+    convolutions = [s for s in sites(dense, masks) if isinstance(s.module, nn.Conv2d)]
+    layers = {
+        s.path: SparseLayer(pack_layer("sparse-convolution", s.module, masks[s.name], threads))
+        for s in convolutions
+    }
+    return dense, _placed(dense, layers)
+
+
+def chains(model):
+    return [module for module in model.modules() if isinstance(module, FusedChain)]
+
+
+def single(model):
+    inside = {id(step) for chain in chains(model) for step in chain.steps}
+    found = [m for m in model.modules() if isinstance(m, FusedConvolution)]
+    return [module for module in found if id(module) not in inside]
+
+
+def check(dense, fused, x):
+    expected = copy.deepcopy(dense).double()(x.double())
+    with torch.no_grad():
+        first = fused(x)
+        again = fused(2 * x)
+    near = 1e-5 * float(expected.abs().max())
+    torch.testing.assert_close(first.double(), expected, rtol=1e-4, atol=near)
+    twice = copy.deepcopy(dense).double()(2 * x.double())
+    torch.testing.assert_close(again.double(), twice, rtol=1e-4, atol=2 * near)
+    assert first.is_contiguous()
+    torch.testing.assert_close(first.double(), expected, rtol=1e-4, atol=near)  # left alone
+
+
+@pytest.mark.parametrize("size", [8, 11, 20])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_residual_network_is_one_call(size, batch):
+    torch.manual_seed(1)
+    model = ResNet(3, (5, 16, 18), 2).eval()
+    fold_batch_norms_(model, torch.randn(2, 3, size, size))
+    dense, sparse = packed(model)
+    x = torch.randn(batch, 3, size, size)
+    fused, why = fuse(sparse, x)
+    assert why == ""
+    (chain,) = chains(fused)
+    assert len(chain.steps) == 15
+    assert not single(fused)
+    check(dense, fused, x)
+    check(dense, fused, torch.randn(batch + 1, 3, size + 2, size))  # another size
+    check(dense, fused, x.contiguous(memory_format=torch.channels_last))
+
+
+def test_threads_take_one_layer_after_another():
+    dense, sparse = packed(ResNet(3, (4, 8), 1), threads=2)
+    x = torch.randn(1, 3, 12, 12)
+    fused, _ = fuse(sparse, x)
+    check(dense, fused, x)
+
+
+class Odd(nn.Module):
+    """Sums and ReLUs that may not become part of a convolution, and some that may."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 1)
+        self.c, self.d = nn.Conv2d(6, 1, 3, padding=1), nn.Conv2d(6, 6, 5, padding=2)
+
+    def forward(self, x):
+        h = self.a(x)
+        h = h + F.relu(h)  # read twice: left alone
+        y = torch.add(h, self.b(h), alpha=2)  # scaled: left alone
+        y = F.relu(self.d(y) + self.c(y))  # one of them stretched: left alone
+        return self.b(self.d(y).relu()) + y  # used twice; a sum within
+
+
+def test_what_does_not_belong_to_a_convolution_is_left_alone():
+    torch.manual_seed(0)
+    dense, sparse = packed(Odd(), 0.5)
+    x = torch.randn(2, 3, 7, 9)
+    fused, _ = fuse(sparse, x)
+    assert not chains(fused)
+    found = single(fused)
+    assert [m.relu for m in found] == [False, False, False, False, True, False]
+    check(dense, fused, x)
+
+
+def test_outputs_that_are_views_have_memory_of_their_own():
+    dense, sparse = packed(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2)))
+    x = torch.randn(1, 3, 10, 10)
+    fused, _ = fuse(sparse, x)
+    check(dense, fused, x)
+    dense, sparse = packed(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.ReLU()))
+    x = torch.randn(1, 3, 4, 4)
+    fused, _ = fuse(sparse, x)
+    check(dense, fused, x)
+
+
+def test_nan_passes_a_relu():
+    dense, sparse = packed(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), 0.0)
+    x = torch.tensor([[[[float("nan"), -1.0], [float("inf"), 2.0]]]])
+    fused, _ = fuse(sparse, x)
+    torch.testing.assert_close(fused(x), dense(x), equal_nan=True)
+
+
+def test_a_forward_pass_that_cannot_be_traced_says_so():
+    class Chooses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return self.conv(x) if x.sum() > 0 else self.conv(-x)
+
+    _, sparse = packed(Chooses())
+    fused, why = fuse(sparse, torch.randn(1, 3, 4, 4))
+    assert fused is None
+    assert "cannot be traced" in why
+    assert fuse(nn.Sequential(nn.ReLU()), torch.randn(1, 3)) == (None, "")
+
+
+@pytest.mark.parametrize("best", ["dense", "layer by layer", "fused"])
+def test_sparsify_takes_the_quickest_way(best, monkeypatch):
+    def times(calls, *_):
+        first = max(way for way in calls if way.startswith(best))  # "fused, all sparse" if there
+        return {way: Times(*[1.0 if way == first else 9.0] * 3) for way in calls}
+
+    # By name, for the package has a function called sparsify as well.
+    monkeypatch.setattr(sys.modules["sparsity_core.kernels.sparsify"], "timed", times)
+    monkeypatch.setattr("sparsity_core.kernels.choice._REPEATS", 1)
+    torch.manual_seed(0)
+    model, x = ResNet(3, (8, 16), 1).eval(), torch.randn(1, 3, 8, 8)
+    masks = {n: torch.rand(layer.shape) >= 0.9 for n, layer in prunable(model).items()}
+    sparse = sparsify(model, masks, sample=x, fold=True)
+    assert len(chains(sparse)) == (best == "fused")
+    assert ("fused with the sums and ReLUs" in sparse.note) == (best == "fused")
+    kernels = {choice.kernel for choice in sparse.layers if "fc" not in choice.name}
+    if best == "fused":  # also those that alone were quicker dense
+        assert kernels == {"sparse-convolution"}
+    mask_(model, masks)
+    torch.testing.assert_close(sparse(x), model(x).detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_the_fused_kernel_is_the_packed_one():
+    weight, mask = torch.randn(9, 5, 3, 3), torch.rand(9, 5, 3, 3) > 0.7
+    one = KERNELS.make("sparse-convolution", padding=(1, 1)).pack(weight, mask)
+    x, residual = torch.randn(1, 5, 6, 10), torch.randn(1, 9, 6, 10)
+    found = FusedConvolution(one, True)(x, residual)
+    torch.testing.assert_close(found, F.relu(one(x) + residual))
