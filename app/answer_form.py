@@ -9,13 +9,15 @@ from sparsity_core.metrics import is_share
 from sparsity_core.sweep.plan import ENGINES, FAST, SAMPLERS
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.ways import EXACT
 
 MEBI = 2**20
 _ANSWERS = ("every sample", "drop over", "drop within")
-_EXACT = FAST["fast"]
-_ENGINES = (_EXACT, *(name for name in ENGINES if name != _EXACT))
+_ENGINES = (FAST, *sorted(ENGINES, key=lambda name: name != EXACT))
 _WORDS = {
-    "exact": "`exact` (the usual one): runs again only what a layer reaches, with operations "
+    "fast": "`fast` (the usual one): `exact`; for early answers `verified`, where the processor is "
+    "quick at that.",
+    "exact": "`exact`: runs again only what a layer reaches, with operations "
     "fused. Every prediction counts as the model's own; losses agree but for rounding.",
     "bitwise": "`bitwise`: the model's own operations, every output to the last bit.",
     "verified": "`verified`: in 16 bits, close calls again in 32, and a share of the rest "
@@ -75,7 +77,7 @@ def answer_view(question: Question | None) -> dict[str, Any] | None:
 
 def choose_engine(early: bool) -> dict[str, Any]:
     """Engine and memory, as `plan_sweep` takes them."""
-    engines = [name for name in _ENGINES if not early or name in SAMPLERS]
+    engines = [name for name in _ENGINES if not early or name in (FAST, *SAMPLERS)]
     warn_of_unknown("sweep-engine", engines)
     engine = st.selectbox(
         "Engine", engines, key="sweep-engine", bind="query-params",

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.trace import Use, watch
+from sparsity_core.trace import SeenByDynamo, Use, watch
 from sparsity_core.weights import prunable
 
 _RESHAPES = {"_to_copy", "_unsafe_view", "alias", "clone", "detach", "view"}
@@ -131,7 +130,7 @@ class _Journey:
                 self.ended = self.forked = True
 
 
-class _Follow(TorchDispatchMode):
+class _Follow(SeenByDynamo):
     """Moves journeys along while a model runs."""
 
     def __init__(self, model: nn.Module, layers: Collection[str]) -> None:

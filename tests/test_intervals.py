@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from sparsity_core.intervals import paired_difference, proportion
 
@@ -14,6 +15,22 @@ def test_wilson_by_hand():
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     assert proportion(8, 10) == pytest.approx((0.8, centre - half, centre + half))
+
+
+@pytest.mark.parametrize("samples", [1, 7, 360, 10_000])
+def test_a_share_has_the_interval_that_scipy_gives(samples):
+    for successes in {0, 1, samples // 3, samples - 1, samples}:
+        bounds = stats.binomtest(successes, samples).proportion_ci(0.95, method="wilson")
+        expected = (successes / samples, bounds.low, bounds.high)
+        assert proportion(successes, samples) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("samples", [2, 5, 100])
+def test_a_mean_of_other_numbers_has_students_interval(samples):
+    before = torch.rand(samples, generator=torch.Generator().manual_seed(samples))
+    found = paired_difference(before, torch.zeros(samples))
+    expected = stats.ttest_1samp(before.double().numpy(), 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_no_change_still_has_a_width():

@@ -353,7 +353,11 @@ def test_early_rows_agree_with_full_ones(threshold, engine):
     stopped = 0
     for point, whole in zip(plan.points(), full.points(), strict=True):
         row, truth = early[point.id], exact[whole.id]
-        assert (row.layer, row.sparsity, row.engine) == (truth.layer, truth.sparsity, "decide")
+        assert (row.layer, row.sparsity, row.engine) == (
+            truth.layer,
+            truth.sparsity,
+            f"decide, {plan.engine}",
+        )
         assert row.status == truth.status
         # The order is fixed, so this holds or not: at 5 % for the whole family it is to hold.
         assert row.drop_low <= truth.drop <= row.drop_high
@@ -477,7 +481,7 @@ def test_what_cannot_be_measured_is_one_row():
     plan = plan_sweep(task, **options, structures=["2:4", "unstructured"])
     rows = list(plan.run(task, plan.points()))
     assert sorted(row.status for row in rows) == ["ok", "skipped"]
-    assert {row.engine for row in rows} == {"decide"}
+    assert {row.engine for row in rows} == {f"decide, {plan.engine}"}
     broken = tiny_task(samples=200)
     broken.model[2].weight.data[0, 0] = float("nan")
     plan = plan_sweep(broken, **options)

@@ -80,7 +80,7 @@ def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     sweep.add_argument("--seed", "--seeds", dest="seeds", default="0", metavar="S[,S]")
     sweep.add_argument(
         "--engine", default="fast", metavar="NAME",
-        help="fast (= exact), bitwise, verified or reference: same counts, see the README",
+        help="fast, exact, bitwise, verified or reference: same counts, see the README",
     )  # fmt: skip
     early = sweep.add_mutually_exclusive_group()
     early.add_argument(

@@ -38,7 +38,7 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
     first = rows[-1]
     samples = str(next((row.samples for row in rows if row.samples is not None), 0))
     numbers = _NUMBERS[kind]
-    if kind == "sweep" and any(row.engine == EARLY for row in rows):
+    if kind == "sweep" and any(row.engine.startswith(EARLY) for row in rows):
         samples, numbers = "some", _EARLY
     if not is_share(first.metric):
         numbers = numbers.replace(" in points", "")

@@ -1,12 +1,14 @@
 """From checked arrays to the three splits of a data set."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
+from sparsity_core.data.remembered import remembered
 from sparsity_core.data.split import Dataset, Split
+from sparsity_core.digest import digest_of_tensors
 from sparsity_core.errors import SparsityError
 
 Arrays = tuple[np.ndarray, np.ndarray]  # inputs (N, ...), labels (N,)
@@ -14,6 +16,7 @@ Prepare = Callable[[np.ndarray], np.ndarray]  # inputs as stored -> inputs as th
 
 _GIVEN = ({"train"}, {"train", "test"}, {"train", "validation", "test"})
 _LARGEST_VALIDATION = 5000
+_SKLEARN = version("scikit-learn")  # draws
 
 
 def dataset(
@@ -60,15 +63,28 @@ def _divided(found: Mapping[str, Arrays], name: str, seed: int) -> dict[str, Arr
 def _drawn(arrays: Arrays, part: float | int, name: str, seed: int) -> tuple[Arrays, Arrays]:
     """(rest, part), where `part` is a share or a number of samples."""
     inputs, labels = arrays
-    try:
-        rest, drawn = train_test_split(
-            np.arange(len(labels)), test_size=part, random_state=seed, stratify=labels
-        )
-    except ValueError as error:
-        raise SparsityError(
-            f"{name}: {len(labels)} samples cannot be split by class ({error}); add samples"
-        ) from error
-    rest, drawn = np.sort(rest), np.sort(drawn)
+
+    def draw() -> Mapping[str, np.ndarray]:
+        from sklearn.model_selection import train_test_split  # takes 2 s to load
+
+        try:
+            rest, drawn = train_test_split(
+                np.arange(len(labels)), test_size=part, random_state=seed, stratify=labels
+            )
+        except ValueError as error:
+            raise SparsityError(
+                f"{name}: {len(labels)} samples cannot be split by class ({error}); add samples"
+            ) from error
+        return {"rest": np.sort(rest), "drawn": np.sort(drawn)}
+
+    key = [
+        digest_of_tensors({"labels": torch.from_numpy(labels.astype(np.int64))}),
+        part,
+        seed,
+        _SKLEARN,
+    ]
+    found = remembered("division", key, draw)
+    rest, drawn = found["rest"], found["drawn"]
     return (inputs[rest], labels[rest]), (inputs[drawn], labels[drawn])
 
 

@@ -21,6 +21,7 @@ _FASHION = (
 )
 _CIFAR_MEAN, _CIFAR_DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 _HALF = (0.5, 0.5, 0.5)
+_IMAGES = 64  # prepared at a time: in the cache that takes half as long as all at once
 
 
 def load_data(name: str, seed: int = 0) -> Dataset:
@@ -99,10 +100,13 @@ def _images(
     }
 
     def prepare(pixels: np.ndarray) -> np.ndarray:
-        x = pixels.astype(np.float32)  # (N, H, W, 3)
-        x /= 255
-        x -= np.array(mean, np.float32)
-        x /= np.array(deviation, np.float32)
-        return x.transpose(0, 3, 1, 2)  # (N, 3, H, W)
+        ready = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)  # (N, 3, H, W)
+        for start in range(0, len(pixels), _IMAGES):
+            x = pixels[start : start + _IMAGES].astype(np.float32)  # (n, H, W, 3)
+            x /= 255
+            x -= np.array(mean, np.float32)
+            x /= np.array(deviation, np.float32)
+            ready[start : start + _IMAGES] = x.transpose(0, 3, 1, 2)
+        return ready
 
     return dataset(name, numbered, classes, source, seed, prepare)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sparsity_core.intervals import proportion
@@ -64,6 +63,8 @@ def on_card(card: Mapping[str, Any] | None, split: str) -> float:
 
 def _reordered(outputs: Tensor, targets: Tensor) -> float:
     """The accuracy if outputs were renamed as suits the samples best; 0 when there are too few."""
+    from scipy.optimize import linear_sum_assignment  # takes half a second to load
+
     count, classes = outputs.shape
     if classes > _MOST_CLASSES or count < _EACH * len(targets.unique()) or classes < 3:
         return 0.0

@@ -11,7 +11,7 @@ Said = Literal["at most", "more than", "narrow", "open"]
 
 def stopped(row: Result) -> bool:
     """Is it settled, without having seen all samples?"""
-    return row.engine == ENGINE and row.value is not None and row.loss_rise_low is None
+    return row.engine.startswith(ENGINE) and row.value is not None and row.loss_rise_low is None
 
 
 def said(question: Question, row: Result) -> Said | None:

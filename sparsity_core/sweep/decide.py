@@ -10,7 +10,7 @@ from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
 from sparsity_core.sweep.point import Result, SweepPoint
 from sparsity_core.sweep.sequential import Question, rounds
-from sparsity_core.sweep.trials import Early, Sampler, Trials
+from sparsity_core.sweep.trials import ENGINE, Early, Sampler, Trials
 from sparsity_core.task import Task
 from sparsity_core.train import Evaluation, evaluate
 from sparsity_core.weights import Masks
@@ -28,17 +28,19 @@ def measure(
     question: Question,
     sampling: Sampling | None = None,
     told: bool = False,
+    engine: str = ENGINE,
 ) -> Iterator[Result]:
     """A row for each point when its question is settled, so not in the order of `points`.
 
     With `told` also rows with status `open` about the others, as often as takes little time.
+    `sampling` says how some samples are measured, `engine` how the rows call that.
 
     All numbers are of all samples of the setting: drop_low and drop_high are where the drop lies,
     `value`, `drop` and losses are estimates as long as not all samples were seen. Whatever goes
     wrong with a point is its row's status.
     """
     started, telling = time.perf_counter(), 0.0
-    for early in follow(task, setting, points, question, sampling):
+    for early in follow(task, setting, points, question, sampling, engine):
         if early.row is not None:
             yield early.row
         elif told and early.so_far is not None:
@@ -55,6 +57,7 @@ def follow(
     points: Sequence[SweepPoint],
     question: Question,
     sampling: Sampling | None = None,
+    engine: str = ENGINE,
 ) -> Iterator[Early]:
     """Every open point after every round: what `measure` waits for, as it comes about.
 
@@ -63,7 +66,7 @@ def follow(
     sparsities, where one order ranks all.
     """
     bench = workbench(task, setting)
-    trials = Trials(bench, points, question, (sampling or whole_model)(bench))
+    trials = Trials(bench, points, question, (sampling or whole_model)(bench), engine)
     seconds = dict.fromkeys((point.id for point in points), 0.0)
     open_points = list(points)
     for where in rounds(setting.samples):

@@ -17,10 +17,15 @@ from sparsity_core.sweep.rescue import Rescue
 LOW = torch.bfloat16
 
 
-def check_fast_bf16() -> None:
-    """Raise SparsityError on a CPU that multiplies bfloat16 no faster than float32."""
+def slow_bf16() -> bool:
+    """Does this CPU multiply bfloat16 no faster than float32?"""
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    if not (fast and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    return not (fast and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def check_fast_bf16() -> None:
+    """Raise SparsityError where bfloat16 is slow."""
+    if slow_bf16():
         raise SparsityError(
             "the engine verified needs a CPU with fast bfloat16 (AMX or AVX512-BF16), which this "
             "one is not; take the engine exact, whose counts are the same"

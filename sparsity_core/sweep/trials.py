@@ -23,7 +23,7 @@ from sparsity_core.train import Evaluation
 from sparsity_core.weights import Masks
 from sparsity_core.workbench import Workbench
 
-ENGINE = "decide"
+ENGINE = "decide"  # how the engine of an early answer begins; then who measures the samples
 
 # How a model with one layer under each of some masks does on some samples, asked by the mask's
 # place; the samples of a round are the same object for all layers.
@@ -46,12 +46,18 @@ class Trials:
     """The points under way: what their masks are made from, and what was seen of them."""
 
     def __init__(
-        self, bench: Workbench, points: Sequence[SweepPoint], question: Question, sampler: Sampler
+        self,
+        bench: Workbench,
+        points: Sequence[SweepPoint],
+        question: Question,
+        sampler: Sampler,
+        engine: str = ENGINE,
     ) -> None:
         self.bench = bench
         self.points = points
         self.question = question
         self.sampler = sampler
+        self.engine = engine
         self.levels: dict[Scoring, Levels] = {}
         self.open: dict[Scoring, int] = {}  # points that share a scoring
         self.seen: dict[str, list[Evaluation]] = {}
@@ -94,7 +100,7 @@ class Trials:
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Early:
         """The point without numbers."""
-        row = unmeasured(self.bench.setting, point, ENGINE, status, message)
+        row = unmeasured(self.bench.setting, point, self.engine, status, message)
         return Early(point, None, row)
 
     def _pruned(self, point: SweepPoint) -> Evaluation:
@@ -144,7 +150,7 @@ class Trials:
         weight = probe.weights[point.layer]
         message = "; ".join(filter(None, (probe.layers[point.layer].note, str(standing))))
         return replace(
-            unmeasured(self.bench.setting, point, ENGINE, status, message),
+            unmeasured(self.bench.setting, point, self.engine, status, message),
             achieved_sparsity=sparsity_under(weight, mask),
             removed=removed_weights(weight, mask),
             **self._numbers(standing, pruned),
