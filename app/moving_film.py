@@ -15,7 +15,7 @@ from app.moving_words import rule_name, words_of
 from app.theme import GREY, SEQUENTIAL, AnyChart
 
 _SECONDS = 0.9  # a frame of a film that plays
-_AGAIN = 4.0  # seconds between two looks at a film that grows
+_AGAIN = 2.0  # seconds between two looks at a film that grows
 # Told apart by shape as well; what stays is small and grey, so that change is what is seen.
 _COLOURS = (GREY, "#0072B2", "#009E73", "#D55E00")
 _SHAPES = ("square", "triangle-up", "diamond", "cross")

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 AnyCourse = MovingCourse | SparseCourse
 
-_SAVED_EVERY = 20.0  # seconds of training that a kill may cost
+_SAVED_EVERY = 20.0  # seconds of training that a kill may cost, at most
+_SAVING = 0.02  # share of the time that may go into saving: the film on screen is as late as a save
 
 
 class Trial:
@@ -44,6 +45,7 @@ class Trial:
         self._film: Film | None = None
         self._broken: NonFiniteError | None = None
         self._last_saved = time.monotonic()
+        self._pause = 0.0  # seconds until it is worth saving again
         if saved := checkpoint.load(training.id):
             self._rows = saved["rows"]
 
@@ -70,7 +72,7 @@ class Trial:
             course.refresh_()
             film.add_(step, course.live)
             self._rows[step] = self._look(course, sum(losses) / len(losses) if losses else None)
-            if step < self.plan.steps and time.monotonic() - self._last_saved > _SAVED_EVERY:
+            if step < self.plan.steps and time.monotonic() - self._last_saved > self._pause:
                 self._save(_under_way(self.training), course=course.save())
         if until == self.plan.steps:
             state = _on_cpu(course.plain_state())
@@ -90,8 +92,10 @@ class Trial:
 
     def _save(self, name: str, **content: Any) -> None:
         assert self._film is not None
+        started = time.monotonic()
         checkpoint.save(name, {"film": self._film.to_dict(), "rows": self._rows, **content})
         self._last_saved = time.monotonic()
+        self._pause = min(_SAVED_EVERY, (self._last_saved - started) / _SAVING)
 
     def _look(self, course: AnyCourse, train_loss: float | None) -> dict[str, Any]:
         plan, task = self.plan, self.task
