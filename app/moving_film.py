@@ -35,7 +35,7 @@ def _draw_film(experiment: Experiment, growing: bool) -> None:
     left, right = st.columns(2)
     names = {
         f"{rule_name(t.rule)}, seed {t.seed}"
-        + (f", {t.sparsity:.4g}" if t.sparsity is not None else ""): t
+        + (f", {100 * t.sparsity:.4g} %" if t.sparsity is not None else ""): t
         for t in trainings
     }
     usual = next((i for i, name in enumerate(names) if name.startswith("rigl")), 0)

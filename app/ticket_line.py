@@ -44,11 +44,7 @@ def draw_line(experiment: Experiment) -> None:
         )
     barriers = frame_of(rows)
     with right:
-        limit = pd.DataFrame({"at": [100 * STABLE]})
-        rule = alt.Chart(limit).mark_rule(color=HIGHLIGHT, strokeDash=[6, 3]).encode(y="at:Q")
-        chart = against_left(barriers, "barrier", "barrier (points)", zero=True)
-        export.show(alt.layer(*chart.layer, rule).properties(height=chart.height), barriers,
-                    "ticket-barriers", key="barriers", **words)  # fmt: skip
+        export.show(barrier_chart(barriers), barriers, "ticket-barriers", key="barriers", **words)
         st.caption(
             "No barrier: both trainings end in one valley, the noise of SGD does not matter from "
             "the rewind step on, and tickets found that way work. Dashed: the limit of 2 points."
@@ -71,6 +67,14 @@ def line_table(rows: Sequence[TicketResult]) -> tuple[pd.DataFrame, pd.DataFrame
         pd.DataFrame(lines, columns=["pair", "share", "error"]),
         pd.DataFrame(peaks, columns=["pair", "share", "mean", "worst"]),
     )
+
+
+def barrier_chart(table: pd.DataFrame) -> AnyChart:
+    """The barrier against the weights left, below the limit that counts as none."""
+    limit = pd.DataFrame({"at": [100 * STABLE]})
+    rule = alt.Chart(limit).mark_rule(color=HIGHLIGHT, strokeDash=[6, 3]).encode(y="at:Q")
+    # As a whole: taken one by one, its layers would lose the data that they share.
+    return against_left(table, "barrier", "barrier (points)", zero=True) + rule
 
 
 def line_chart(table: pd.DataFrame, peaks: pd.DataFrame, title: str) -> AnyChart:

@@ -10,7 +10,7 @@ from app.behaviour_charts import class_table, reliability_table
 from app.reopen import link_of, view_of
 from app.ticket_behaviour import flips_table
 from app.ticket_charts import against_left, frame_of, history_of, means
-from app.ticket_line import line_table
+from app.ticket_line import barrier_chart, line_table
 from app.ticket_masks import overlap_table
 from app.ticket_source import Experiment, example
 from app.ticket_words import tickets_command, tickets_python
@@ -243,6 +243,13 @@ def test_the_barrier_is_marked_where_it_is(trained):
     for (_, at, mean, worst), row in zip(peaks.itertuples(index=False), rows, strict=True):
         assert worst - mean == pytest.approx(100 * row.barrier, abs=1e-3)
         assert 0 <= at <= 1
+
+
+def test_every_layer_of_the_barriers_has_something_to_draw(shipped):
+    table = frame_of([row for row in shipped.rows if row.line])
+    chart = barrier_chart(table).to_dict()
+    drawn = [layer.get("data", chart.get("data"))["name"] for layer in chart["layer"]]
+    assert [len(chart["datasets"][name]) for name in drawn] == [9, 9, 9, 1]  # rounds, the limit
 
 
 def test_behaviour_tables(task, trained):
