@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sample_models.mobilenet import MobileNet
 from sample_models.resnet import ResNet
 from sparsity_core.kernels import KERNELS, fold_batch_norms_, sparsify
 from sparsity_core.kernels.choice import pack_layer
@@ -72,6 +73,28 @@ def test_a_residual_network_is_one_call(size, batch):
     check(dense, fused, x)
     check(dense, fused, torch.randn(batch + 1, 3, size + 2, size))  # another size
     check(dense, fused, x.contiguous(memory_format=torch.channels_last))
+
+
+def test_a_mobilenet_with_depthwise_convolutions_is_one_call():
+    model = MobileNet().eval()
+    x = torch.randn(2, 1, 8, 8)
+    fold_batch_norms_(model, x)
+    dense, sparse = packed(model, 0.5)
+    fused, _ = fuse(sparse, x)
+    assert len(chains(fused)[0].steps) == 9
+    check(dense, fused, x)
+
+
+def test_groups_and_filters_without_weights():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(6, 9, (3, 2), groups=3), nn.ReLU(), nn.Conv2d(9, 40, 3))
+    with torch.no_grad():
+        model[0].weight[4], model[2].weight[7:20] = 0, 0
+        model[2].weight[:, 3:] = 0
+    dense, sparse = packed(model, 0.9)
+    x = torch.randn(1, 6, 9, 9)
+    fused, _ = fuse(sparse, x)
+    check(dense, fused, x)
 
 
 def test_threads_take_one_layer_after_another():

@@ -31,8 +31,8 @@ def test_auto_gives_the_outputs_of_the_masked_model(small_conv):
         torch.testing.assert_close(sparse(x), expected(x).detach(), rtol=1e-4, atol=1e-5)
     assert [choice.name for choice in sparse.layers] == list(masks)
     grouped = sparse.layers[1]
-    assert grouped.kernel == DENSE
-    assert "2 groups" in grouped.refused[DENSE]
+    assert "one group, got 2" in grouped.refused["dense-convolution"]
+    assert "sparse-convolution" in grouped.seconds
     assert not any(p.requires_grad for p in sparse.parameters())
 
 
@@ -52,7 +52,7 @@ def test_a_large_sparse_layer_is_packed_and_quicker():
 
 
 def test_what_no_kernel_takes_stays_dense():
-    model, x = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), torch.randn(1, 4, 9, 9)
+    model, x = nn.Sequential(nn.Conv1d(4, 4, 3)), torch.randn(1, 4, 9)
     masks = masks_of(model, 0.5)
     sparse = sparsify(model, masks, sample=x)
     assert [choice.kernel for choice in sparse.layers] == [DENSE]

@@ -10,7 +10,7 @@ from sparsity_core.kernels.convolve import convolve
 from sparsity_core.kernels.instructions import long_at, move
 from sparsity_core.kernels.shifted import spread_image
 
-_COPY, _OWN = 23, 9  # numbers of a copy, and of a convolution
+_COPY, _OWN = 23, 8  # numbers of a copy, and of a convolution
 _FIRST = 6  # numbers before them
 _LINE = 8 * (_FIRST + _COPY + _OWN)  # bytes
 _COPY_AT = tuple(range(8 * _FIRST, 8 * (_FIRST + _COPY), 8))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.kernels.convolution import SparseConvolution
 from sparsity_core.kernels.dense_convolution import Convolution
 from sparsity_core.kernels.gpu_timing import timed
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed, dtype_name
@@ -43,8 +44,6 @@ def why_dense(module: nn.Module) -> str | None:
         return None
     if type(module) is not nn.Conv2d:
         return f"is a {type(module).__name__}: kernels are for Linear and Conv2d"
-    if module.groups > 1:
-        return f"is a convolution in {module.groups} groups: kernels take one group"
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return "pads by name or with other values than zero; give numbers and zeros"
     return None
@@ -53,10 +52,14 @@ def why_dense(module: nn.Module) -> str | None:
 def pack_layer(name: str, module: nn.Module, mask: Tensor, threads: int = 1) -> Packed:
     """A Linear or Conv2d packed for a named kernel; raises SparsityError where it cannot be.
 
-    Formats are made on the CPU from float32, which holds every 16-bit weight exactly.
+    Formats are made on the CPU from float32, which holds every 16-bit weight exactly. A convolution
+    in groups becomes a sparse one in one group, whose other weights are not stored.
     """
     kernel = _kernel_for(name, module, threads)
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
+    groups = getattr(module, "groups", 1)
+    if groups > 1 and not isinstance(kernel, SparseConvolution):
+        raise SparsityError(f"{name} takes convolutions in one group, got {groups}")
     if weight.dim() != kernel.rank:
         raise SparsityError(f"{name} takes weights of {kernel.rank} axes, got {weight.dim()}")
     if weight.dtype != kernel.takes:
@@ -65,7 +68,19 @@ def pack_layer(name: str, module: nn.Module, mask: Tensor, threads: int = 1) -> 
         )
     here = [None if t is None else t.detach().float().cpu() for t in (weight, bias)]
     assert here[0] is not None
-    return kernel.pack(here[0], mask.cpu(), here[1])
+    return kernel.pack(_in_one_group(here[0], groups), _in_one_group(mask.cpu(), groups), here[1])
+
+
+def _in_one_group(weight: Tensor, groups: int) -> Tensor:
+    """(filters, inputs of a group, ...) -> (filters, inputs, ...), zero where groups are apart."""
+    if groups == 1:
+        return weight
+    filters, inputs, *kernel = weight.shape
+    each = filters // groups
+    whole = weight.new_zeros(groups, each, groups, inputs, *kernel)
+    at = torch.arange(groups)
+    whole[at, :, at] = weight.unflatten(0, (groups, each))
+    return whole.reshape(filters, groups * inputs, *kernel)
 
 
 def candidates(device: str) -> list[str]:

@@ -100,10 +100,10 @@ class Images:
         self.bias = padded_bias(bias, shape[0])
         widest = layout.widest
         self.work = _in_order(kernel, parts, shape, layout.offsets(channel), layout.tile(_TILE))
-        counts, offsets, values = self.work
+        visits, offsets, values = self.work
         self.numbers = (
-            *(self.bias.data_ptr(), counts.data_ptr(), offsets.data_ptr(), values.data_ptr()),
-            *(len(counts) // shape[0], shape[0], 4 * layout.room, int(relu), widest),
+            *(self.bias.data_ptr(), visits.data_ptr(), offsets.data_ptr(), values.data_ptr()),
+            *(len(visits), 4 * layout.room, int(relu), widest),
         )
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -159,21 +159,28 @@ def aligned(size: int) -> Tensor:
 def _in_order(
     kernel: SparseConvolution, parts: Parts, shape: tuple[int, ...], offsets: Tensor, tile: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(filter, weights of it) for every filter of every tile of channels; places; and values.
+    """Visits (filter, weights of it, 1 for the first + 2 for the last one of it), tile of channels
+    after tile; places; and values.
 
     Filters of a tile stand in order of their weights, so that the CPU guesses the end of each loop
-    rightly.
+    rightly. A tile in which a filter has no weight is no visit.
     """
     weight, mask = kernel.decode(parts, shape)
     filters, tiles = shape[0], -(-shape[1] // tile)
     row, channel, down, across = mask.nonzero(as_tuple=True)
-    of = channel // tile * filters + row
-    counts = torch.bincount(of, minlength=tiles * filters).view(tiles, filters)
+    counts = torch.bincount(channel // tile * filters + row, minlength=tiles * filters)
+    counts = counts.view(tiles, filters)
+    counts_or_one = counts.clone()
+    counts_or_one[0, ~mask.flatten(1).any(1)] = 1  # a filter without weights is visited once
+    visited = counts_or_one > 0
+    first = visited & (visited.cumsum(0) == 1)
+    last = visited & (visited.flip(0).cumsum(0).flip(0) == 1)
     order = counts.argsort(dim=1, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(filters).expand(tiles, -1))
     turn = (channel // tile * filters + rank[channel // tile, row]).argsort(stable=True)
-    pairs = torch.stack([order, counts.gather(1, order)], 2)
+    visits = torch.stack([order, *(t.gather(1, order) for t in (counts, first + 2 * last))], 2)
+    visits = visits[visited.gather(1, order)]
     places = 4 * offsets[channel, down, across][turn]
     values = aligned(len(turn) + 1)
     values[:-1] = weight[row, channel, down, across][turn]
-    return pairs.to(torch.int32).flatten(0, 1).contiguous(), places.to(torch.int32), values
+    return visits.to(torch.int32).contiguous(), places.to(torch.int32), values

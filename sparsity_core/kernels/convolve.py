@@ -19,13 +19,13 @@ from sparsity_core.kernels.instructions import (
 def convolve(pixels, sums, residual, numbers, first, end):  # type: ignore[no-untyped-def]
     """Vectors first..end of all filters, in panels of equal width, of 8 at most.
 
-    Residual: an address, or 0 for none. Numbers: of bias, counts, offsets, values the addresses;
-    tiles, filters, bytes from filter to filter, whether ReLU, vectors of a panel at most.
+    Residual: an address, or 0 for none. Numbers: of bias, visits, offsets, values the addresses;
+    how many visits, bytes from filter to filter, whether ReLU, vectors of a panel at most.
     """
     fixed = (pixels, sums, numbers[0], residual)
     streams = numbers[1:4]
     sizes = numbers[4:]
-    widest = numbers[8]
+    widest = numbers[7]
     panels = (end - first + widest - 1) // widest
     at = first
     for i in range(panels):
@@ -52,36 +52,36 @@ def convolve(pixels, sums, residual, numbers, first, end):  # type: ignore[no-un
 @compiled
 def _panel(lanes, at, fixed, streams, sizes):  # type: ignore[no-untyped-def]
     pixels, sums, bias, residual = fixed
-    counts, offsets, values = streams
-    tiles, filters, room, relu, _ = sizes
+    visit, offsets, values = streams
+    visits, room, relu, _ = sizes
     here = move(lanes, pixels + at)
-    for t in range(tiles):
-        for _ in range(filters):
-            row = int_at(counts)
-            length = int_at(counts + 4)
-            counts += 8
-            target = move(lanes, sums + room * row + at)
-            if t:
-                total = load(target)
-            else:
-                total = fma(zeros(lanes), zeros(0), spread(float_at(bias + 4 * row)))
-            other = zeros(lanes)  # two sums: one would wait for itself
-            for _ in range(length // 2):
-                found = load(move(here, int_at(offsets)))
-                total = fma(spread(float_at(values)), found, total)
-                found = load(move(here, int_at(offsets + 4)))
-                other = fma(spread(float_at(values + 4)), found, other)
-                values += 8
-                offsets += 8
-            if length % 2:
-                found = load(move(here, int_at(offsets)))
-                total = fma(spread(float_at(values)), found, total)
-                values += 4
-                offsets += 4
-            total = add(total, other)
-            if t == tiles - 1:
-                if residual:
-                    total = add(total, load(move(target, residual - sums)))
-                if relu:
-                    total = not_below_zero(total)
-            store(target, total)
+    for _ in range(visits):
+        row = int_at(visit)
+        length = int_at(visit + 4)
+        part = int_at(visit + 8)
+        visit += 12
+        target = move(lanes, sums + room * row + at)
+        if part & 1:  # the first of this filter
+            total = fma(zeros(lanes), zeros(0), spread(float_at(bias + 4 * row)))
+        else:
+            total = load(target)
+        other = zeros(lanes)  # two sums: one would wait for itself
+        for _ in range(length // 2):
+            found = load(move(here, int_at(offsets)))
+            total = fma(spread(float_at(values)), found, total)
+            found = load(move(here, int_at(offsets + 4)))
+            other = fma(spread(float_at(values + 4)), found, other)
+            values += 8
+            offsets += 8
+        if length % 2:
+            found = load(move(here, int_at(offsets)))
+            total = fma(spread(float_at(values)), found, total)
+            values += 4
+            offsets += 4
+        total = add(total, other)
+        if part & 2:  # the last
+            if residual:
+                total = add(total, load(move(target, residual - sums)))
+            if relu:
+                total = not_below_zero(total)
+        store(target, total)

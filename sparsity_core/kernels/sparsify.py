@@ -20,6 +20,7 @@ from sparsity_core.weights import mask_
 
 _REPEATS = 9
 _SPARSE = "sparse-convolution"
+_SMALL = 1 << 16  # weights
 
 
 class SparseLayer(nn.Module):
@@ -112,9 +113,9 @@ def sparsify(
         ways = {"layer by layer": _placed(dense, layers)}
         fusion = _add_fused_(ways, _placed(dense, layers), dense, sample)
         if kernels == "auto":
-            layers, others = _all_sparse(dense, layers, choices, masks, threads)
-            if others != choices:
-                _add_fused_(ways, _placed(dense, layers), dense, sample, "fused, all sparse")
+            more, others = _all_sparse(dense, layers, choices, masks, threads)
+            if more.keys() != layers.keys() or others != choices:
+                _add_fused_(ways, _placed(dense, more), dense, sample, "fused, all sparse")
         calls: dict[str, list[Call]] = {"dense": [lambda: dense(sample)]}
         calls |= {way: [lambda one=one: one(sample)] for way, one in ways.items()}  # type: ignore[misc]
         times = timed(calls, _REPEATS, sample.device.type)
@@ -158,7 +159,10 @@ def _all_sparse(
     masks: Mapping[str, Tensor],
     threads: int,
 ) -> tuple[dict[str, SparseLayer], list[LayerChoice]]:
-    """Every convolution sparse that can be: alone a layer also pays for copies."""
+    """Every convolution sparse that can be: alone a layer also pays for copies.
+
+    Small ones without a mask as well, such as a stem, which would break a chain.
+    """
     all_layers, made = dict(layers), []
     for site, choice in zip(sites(dense, masks), choices, strict=True):
         if choice.kernel != _SPARSE and _SPARSE in choice.seconds:
@@ -166,6 +170,12 @@ def _all_sparse(
             all_layers[site.path] = SparseLayer(packed)
             choice = dataclasses.replace(choice, kernel=_SPARSE, bytes=packed.bytes)
         made.append(choice)
+    for path, module in dense.named_modules():
+        if isinstance(module, nn.Conv2d) and path not in all_layers and why_dense(module) is None:
+            weight = module.weight
+            if weight.numel() <= _SMALL and weight.dtype is torch.float32 and weight.is_cpu:
+                every = torch.ones(weight.shape, dtype=torch.bool)
+                all_layers[path] = SparseLayer(pack_layer(_SPARSE, module, every, threads))
     return all_layers, made
 
 

@@ -83,7 +83,10 @@ def layer_workload(model: nn.Module, layer: str, sample: Tensor) -> Workload:
     if name not in found:
         raise unknown("layer with a weight of its own", layer, found)
     module = found[name].module
-    if reason := why_dense(module):
+    reason = why_dense(module)
+    if reason is None and getattr(module, "groups", 1) > 1:
+        reason = f"is a convolution in {module.groups} groups: kernels are timed on one"
+    if reason:
         raise SparsityError(f"{name} {reason}; time a shape of its size instead")
     given = inputs_of(model, sample).get(found[name].path)
     if given is None:
