@@ -12,13 +12,18 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.status import OPEN
 from sparsity_core.store import Store
 from sparsity_core.sweep.asked import stopped
-from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.sweep.plan import SweepPlan, usual_engine
 from sparsity_core.sweep.point import Result
 
 
 def in_full(plan: SweepPlan, layer: str | None = None) -> SweepPlan:
-    """The same points on every sample, of all layers or of one; they share their rows."""
-    whole = replace(plan, question=None)
+    """The same points on every sample, of all layers or of one; they share their rows.
+
+    By the engine that a plan without a question takes, so that such a plan's rows are these.
+    """
+    usual = plan.engine == usual_engine(plan.device, early=True)
+    engine = usual_engine(plan.device, early=False) if usual else plan.engine
+    whole = replace(plan, question=None, engine=engine)
     return replace(whole, layers=(layer,)) if layer else whole
 
 

@@ -94,6 +94,7 @@ def screened(exact, low):
     float32 = Exact(exact)
     (variant,) = variants = [_looked({}, low.clone())]
     screen = _LayerScreen(float32, "layer", variants)
+    screen.begin()
     screen.settle()
     return screen, variant
 
@@ -117,6 +118,7 @@ def test_the_share_in_doubt_is_known_after_a_look_at_a_few():
     low = exact + 0.01 * torch.tensor([1.0, -1.0])
     variant = _looked({}, low)
     screen = _LayerScreen(Exact(exact), "layer", [variant])
+    screen.begin()
     assert screen.doubt() == pytest.approx(0.1, abs=0.01)
     assert int(variant.exact.sum()) == 32
 

@@ -24,7 +24,7 @@ from sparsity_core.weights import Masks
 
 SAFETY = 2.0
 AUDITED = 0.01  # of the samples that are not in doubt
-_FIRST = 32  # samples that the bound starts from, in the first, the middle and the last variant
+_FIRST = 32  # samples of the middle variant, from which the bound starts
 _MOST = 0.4  # share in doubt: from half on, float32 at once is sooner done (1/3 + 1.3 x doubt > 1)
 
 
@@ -75,7 +75,9 @@ class Screen:
 
         layer_screen = _LayerScreen(self.fused, layer, [look(len(variants) // 2)])
         if layer in self.errors:
-            layer_screen.error, layer_screen.known = self.errors[layer], True
+            layer_screen.error = self.errors[layer]
+        else:
+            layer_screen.begin()
         doubt = layer_screen.doubt()
         if doubt > _MOST:
             return f"bfloat16 leaves {doubt:.0%} of the samples in doubt"
@@ -96,19 +98,22 @@ class _LayerScreen:
     def __init__(self, fused: Rescue, layer: str, variants: list[_Variant]) -> None:
         self.fused, self.layer, self.variants = fused, layer, variants
         self.error = 0.0  # as a share of the spread
-        self.known = False  # from samples seen before
         self.safety = SAFETY
         self.draw = torch.Generator().manual_seed(int(digest_of(layer)[:12], 16))
 
+    def begin(self) -> None:
+        """Learn the error from a few samples."""
+        samples = len(self.variants[0].exact)
+        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
+        self._again([(variant, first, len(first)) for variant in self.variants])
+
     def doubt(self) -> float:
         """The share of the samples that are in doubt, mean over variants."""
-        self._begin()
         shares = [len(self._doubtful(v)) / len(v.exact) for v in self.variants]
         return sum(shares) / len(shares)
 
     def settle(self) -> None:
         """Run samples again until none is in doubt and an audit finds nothing."""
-        self._begin()
         audited = False
         while True:
             asked = []
@@ -121,16 +126,6 @@ class _LayerScreen:
             audited = not self._again(asked)
             if not audited:
                 self.safety *= 2
-
-    def _begin(self) -> None:
-        """Learn the error from a few samples, unless it is known."""
-        if self.known:
-            return
-        samples, count = len(self.variants[0].exact), len(self.variants)
-        first = torch.randperm(samples, generator=self.draw)[:_FIRST].sort().values
-        chosen = [self.variants[i] for i in sorted({0, count // 2, count - 1})]
-        asked = [(variant, first[~variant.exact[first]]) for variant in chosen]
-        self._again([(variant, samples, len(samples)) for variant, samples in asked])
 
     def _doubtful(self, variant: _Variant) -> Tensor:
         bound = self.safety * self.error * variant.spread

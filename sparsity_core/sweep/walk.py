@@ -1,8 +1,8 @@
 """The dense model's values, batch by batch, as far as the layer that is measured now.
 
-Layers are visited in the order in which the model uses them. Between two visits a batch keeps only
-what the suffix of this layer or of a later one starts from, so the whole walk costs one forward
-pass, whatever the depth.
+Layers are visited in the order of the model's parameters. Between two visits a batch keeps only
+what the suffix of this layer or of a later one starts from, so where the model uses them in about
+that order the whole walk costs one forward pass, whatever the depth.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,13 +33,15 @@ class Route:
 
 @torch.no_grad()
 def route_of(program: Program, suffixes: Mapping[str, Suffix]) -> Route:
-    """The way through a program that passes where each layer's suffix starts."""
+    """The way through a program that passes where each layer's suffix starts, in their order.
+
+    That of the model's parameters, in which layers are measured: going back costs a new start.
+    """
     constant: dict[str, Step] = {}
     for step in program.steps:
         if all(name in constant for name in step.reads):
             constant[step.name] = step
-    place = {step.name: i for i, step in enumerate(program.steps)}
-    order = sorted(suffixes, key=lambda layer: min(place[s.name] for s in suffixes[layer].steps))
+    order = list(suffixes)
     stages = []
     have = {INPUT, *constant}
     for i, layer in enumerate(order):
