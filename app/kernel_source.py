@@ -86,7 +86,8 @@ def say_where(shown: Shown) -> None:
     row = shown.rows[0]
     label = cpu_label() if row.device.startswith("cpu") else this_gpu()
     here = f"cpu: {label}" if row.device.startswith("cpu") else label
-    there = f"{row.device.removeprefix('cpu: ')}; {row.versions}"
+    power = f"; {row.power}" if getattr(row, "power", None) else ""
+    there = f"{row.device.removeprefix('cpu: ')}; {row.versions}{power}"
     threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
     what = "A finished example" if shown.shipped else "Timed"
     if row.device != here:

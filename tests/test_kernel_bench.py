@@ -12,6 +12,7 @@ from sparsity_core.kernels import energy
 from sparsity_core.kernels.bench import RIVALS, Race, measure
 from sparsity_core.kernels.break_even import break_even
 from sparsity_core.kernels.peaks import Peaks, cache_bytes, cpu_label, peaks
+from sparsity_core.kernels.power import power_state
 from sparsity_core.kernels.row import COLUMNS, KernelRow
 from sparsity_core.kernels.timing import interleaved, on_threads
 from sparsity_core.kernels.words import in_words
@@ -210,6 +211,20 @@ def test_energy_is_read_where_the_cpu_tells(tmp_path):
     # The first call moves the counter by 30, and so does each later one.
     assert energy.rapl(call, [counter], least=0.01) == pytest.approx(30)
     assert energy.rapl(lambda: counter.write_text("0"), [counter], least=0.01) is None
+
+
+def test_the_state_of_the_machine_is_told_where_it_can_be_read(tmp_path):
+    assert power_state(tmp_path) == ""
+    for name, text in {
+        "devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave",
+        "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "2401000",
+        "class/thermal/thermal_zone0/temp": "45000",
+        "class/thermal/thermal_zone1/temp": "61400",
+        "class/power_supply/AC0/online": "0",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert power_state(tmp_path) == "powersave, 2.40 GHz, 61 C, battery"
 
 
 def test_modelled_energy_by_eye():

@@ -12,7 +12,8 @@ from sparsity_core.kernels.row import KernelRow
 
 def print_kernels(rows: Sequence[KernelRow]) -> None:
     """A table a setting, under the machine and its noise; then what could not be timed."""
-    print(f"{rows[0].device}\n{rows[0].versions}; {rows[0].threads} thread(s)")
+    power = f"; {rows[0].power}" if rows[0].power else ""
+    print(f"{rows[0].device}\n{rows[0].versions}; {rows[0].threads} thread(s){power}")
     for (batch, cache, asked), group in groupby(rows, lambda r: (r.batch, r.cache, r.asked)):
         timed = [row for row in group if row.p50 is not None]
         if not timed:

@@ -12,6 +12,7 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.kernels import energy
 from sparsity_core.kernels.kernel import KERNELS, Packed
 from sparsity_core.kernels.peaks import Peaks, cache_bytes, cpu_label, kernel_versions, peaks
+from sparsity_core.kernels.power import power_state
 from sparsity_core.kernels.row import KernelRow
 from sparsity_core.kernels.timing import Call, Times, interleaved, on_threads
 from sparsity_core.kernels.workload import MATRIX_RIVALS, Workload
@@ -72,7 +73,7 @@ def measure(race: Race, work: Workload) -> list[KernelRow]:
     best = min(times[kind].p50 for kind in work.rivals if kind in times)
     csr = times["csr"].p50 if "csr" in times else None
     noise = abs(math.log(times[dense].p50 / times[_AGAIN].p50))
-    seconds = time.perf_counter() - started
+    seconds, power = time.perf_counter() - started, power_state() or None
     rows = [unmeasured(race, work, kind, "skipped", why) for kind, why in refused.items()]
     for name, one in packed.items():
         row = dataclasses.replace(
@@ -81,6 +82,7 @@ def measure(race: Race, work: Workload) -> list[KernelRow]:
             speedup_vs_csr=None if csr is None else csr / times[name].p50,
             noise=noise,
             seconds=seconds,
+            power=power,
         )
         if joules.get(name):
             row = dataclasses.replace(row, energy=joules[name], energy_source="rapl")

@@ -51,3 +51,4 @@ class KernelRow:
     message: str
     seconds: float  # that all kernels of the setting took together
     point_id: str
+    power: str | None = None  # governor, clock, heat, mains: what could be read; None: nothing
