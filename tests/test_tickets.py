@@ -24,6 +24,7 @@ from sparsity_core.jobs import Job
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.rates import rate_at
 from sparsity_core.recipe import Training
+from sparsity_core.setting import draw_batches
 from sparsity_core.store import Store
 from sparsity_core.task import ACCURACY, Task, load_task
 from sparsity_core.tickets.arm import ARMS
@@ -234,6 +235,8 @@ def test_the_model_of_the_early_stop_is_kept(task):
 
 # Arms
 
+BEFORE = [name for name, arm in ARMS.items() if arm.scorer]
+
 
 @pytest.fixture(scope="module")
 def trained(task, tmp_path_factory):
@@ -254,15 +257,17 @@ def test_every_arm_and_round_has_its_row(trained):
     assert [row.status for row in rows] == ["ok"] * len(rows)
     assert [row.point_id for row in rows] == [point.id for point in plan.points()]
     # Dense: once for the ticket and on corrupted data, at both rewinds for the other order; then
-    # all arms at both, but the last round on corrupted data, which nothing builds on.
-    assert len(rows) == 1 + 1 + 2 + 2 * 2 * len(ARMS) - 2
+    # all arms at both, but the last round on corrupted data, which nothing builds on, and what is
+    # pruned before training, which is trained once.
+    assert len(rows) == 1 + 1 + 2 + 2 * 2 * len(ARMS) - 2 - 2 * len(BEFORE)
     for row in rows:
         left = 1.0 if row.arm == "dense" else 0.5**row.round
         assert row.sparsity == pytest.approx(1 - left, abs=1e-4)
         assert (row.barrier is None) == (row.arm != "other-order")
         assert row.barrier_recalibrated is None  # no batch norm
         history = json.loads(row.history)
-        begun = row.rewind if row.round and row.arm not in ("reinitialised", "random") else 0
+        anew = ("reinitialised", "random", *BEFORE)
+        begun = row.rewind if row.round and row.arm not in anew else 0
         begun = row.rewind if row.arm == "other-order" else begun
         assert history["step"] == sorted({begun, 10, 20, 30})
         assert row.early_stop in history["step"]
@@ -308,6 +313,31 @@ def test_what_each_arm_starts_from(task, trained):
     assert start(task, plan, "shuffled").seed == ticket.seed
     assert start(task, plan, "dense").masks == {}
     assert not same(start(task, plan, "random").masks, start(task, plan, "shuffled").masks)
+
+
+def test_before_training_the_scorer_chooses_of_all_first_weights_together(task):
+    assert BEFORE == ["snip", "grasp", "synflow"]
+    plan = plan_of(task, arms=BEFORE, rewinds=[7])
+    course = start(task, plan, "snip", 7)
+    assert course.step == 0
+    model = fresh_model(task, 0)
+    batches = draw_batches(task.train, plan.setting.score_samples, 0, "cpu")
+    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    F.cross_entropy(model(inputs), targets).backward()
+    weights = {n: p for n, p in model.named_parameters() if n in course.masks}
+    scores = torch.cat([(p * p.grad).abs().flatten() for p in weights.values()])
+    kept = torch.cat([course.masks[name].flatten() for name in weights])
+    assert int(kept.sum()) == 4800 + 7500 + 250  # the ticket's after two rounds
+    assert scores[kept].min() > scores[~kept].max() * (1 - 1e-4)  # sums in another order
+    for name, weight in weights.items():
+        assert torch.equal(course.state()[name], weight.detach() * course.masks[name])
+
+
+@pytest.mark.parametrize("arm", ["grasp", "synflow"])
+def test_each_scorer_before_training_has_the_ticket_s_count(task, arm):
+    course = start(task, plan_of(task, arms=[arm]), arm)
+    assert sum(int(mask.sum()) for mask in course.masks.values()) == 4800 + 7500 + 250
+    assert all(mask.any() for mask in course.masks.values())
 
 
 def test_one_shot_masks_come_from_the_dense_network_at_once(task, trained):

@@ -13,7 +13,12 @@ class Arm:
     dense_too: bool = False  # has a round 0, without any mask
     if_worse: str = ""  # what it means when the arm does worse than the ticket
     if_level: str = ""  # and when it does not
+    scorer: str = ""  # ranks the first weights, before any training
+    schedule: str = "one-shot"  # in how many rounds the scorer does so
 
+
+_TAKES_TRAINING = "Which weights matter shows in training: this mask, found before it, is worse."
+_TAKES_NONE = "A mask found before any training does as well, without the cost of the rounds."
 
 ARMS = {
     "ticket": Arm(
@@ -91,5 +96,30 @@ ARMS = {
         if_worse="Another order of the data gives another accuracy.",
         if_level="The order of the data does not decide the accuracy; the line between both is "
         "under Connectivity.",
+    ),
+    "snip": Arm(
+        "SNIP, before training",
+        "As many weights as the ticket has, chosen by SNIP before the first step: does it take "
+        "training to find a mask?",
+        if_worse=_TAKES_TRAINING,
+        if_level=_TAKES_NONE,
+        scorer="snip",
+    ),
+    "grasp": Arm(
+        "GraSP, before training",
+        "As many weights as the ticket has, chosen before the first step so that the gradient "
+        "stays large.",
+        if_worse=_TAKES_TRAINING,
+        if_level=_TAKES_NONE,
+        scorer="grasp",
+    ),
+    "synflow": Arm(
+        "SynFlow, before training",
+        "As many weights as the ticket has, chosen before the first step and without any data, so "
+        "that no layer runs dry.",
+        if_worse=_TAKES_TRAINING,
+        if_level=_TAKES_NONE,
+        scorer="synflow",
+        schedule="synflow-exponential",
     ),
 }

@@ -154,7 +154,8 @@ class TicketPlan(Planned):
             return ()  # nothing builds on it
         if self.control_rounds and not ARMS[arm].chain and number not in self.control_rounds:
             return ()
-        return self.rewinds
+        # Nothing is rewound of what is pruned before training: once is enough.
+        return self.rewinds[:1] if ARMS[arm].scorer else self.rewinds
 
     @cached_property
     def _where(self) -> str:

@@ -22,6 +22,7 @@ from sparsity_core.setting import draw_batches, evaluation_samples
 from sparsity_core.structures import Unstructured
 from sparsity_core.task import Task
 from sparsity_core.tickets.arm import ARMS
+from sparsity_core.tickets.before import masks_before_training
 from sparsity_core.tickets.behaviour import behaviour_of
 from sparsity_core.tickets.connectivity import line_between
 from sparsity_core.tickets.corrupt import corrupted
@@ -91,6 +92,8 @@ def masks_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Masks:
     """What the point trains under; of chains the round before must be there or is trained."""
     if point.round == 0 or point.arm == "dense":
         return {}
+    if ARMS[point.arm].scorer:
+        return masks_before_training(task, plan, point)
     if point.arm == "one-shot":
         dense = end_of(task, plan, plan.point(point.seed, "ticket", 0, 0))
         masks: Masks = {}
@@ -104,7 +107,8 @@ def masks_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Masks:
 
 def start_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Course:
     """A course before its first step."""
-    # New weights have no early steps to go back to: they train from the very start.
+    # New weights have no early steps to go back to: they train from the very start. So do masks
+    # that were found there.
     anew = point.arm in ("reinitialised", "random")
     order = _own_seed(point) if point.arm == "other-order" else point.seed
     course = Course(
@@ -121,7 +125,7 @@ def start_of(task: Task, plan: "TicketPlan", point: "TicketPoint") -> Course:
         course.go_to_(replace(course.place(), step=point.rewind, model=ended.state))
     elif point.arm == "other-order":
         course.go_to_(_early_place(task, plan, point), same_order=False)
-    elif not anew and point.rewind and point.round:
+    elif not anew and not ARMS[point.arm].scorer and point.rewind and point.round:
         course.go_to_(_early_place(task, plan, point))
     return course
 
