@@ -1,5 +1,6 @@
 """A job on screen: how far it is, how long it will take, and a button to stop it."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import streamlit as st
@@ -10,7 +11,8 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.jobs import JobView
 from sparsity_core.plans import Plan
 
-_EVERY = 1.0  # seconds between two looks
+_EVERY, _SELDOM = 1.0, 5.0  # seconds between two looks, at least and at most
+_SHARE = 0.1  # of the time that drawing may take here; the browser takes as much again
 
 
 def view_of(plan: Plan) -> JobView | None:
@@ -27,22 +29,32 @@ def to_follow(plans: Sequence[Plan]) -> Plan:
 
 
 def follow(plan: Plan, draw: Callable[[], None]) -> None:
-    """Draw a job's progress and, below it, `draw`; both again every second while it runs.
+    """Draw a job's progress and, below it, `draw`; both again every few seconds while it runs.
 
-    The one fragment of the page that polls. When the job ends the whole page is drawn once more.
+    Every second at first, less often when drawing takes long: it takes that from the job. The one
+    fragment of the page that polls. When the job ends the whole page is drawn once more.
     """
     active = _active()
+    key = f"seconds between looks {plan.digest}"
+    every = st.session_state.get(key, _EVERY)
 
     def look() -> bool:
+        started = time.thread_time()
         now = view_of(plan)
         if now is not None:
             _show(now)
         for other in _active() - {plan.digest}:
             _mention(other)
         draw()
-        return active != _active()  # the buttons above change, and polling may end
+        if active != _active():  # the buttons above change, and polling may end
+            return True
+        wanted = min((time.thread_time() - started) / _SHARE, _SELDOM)
+        if wanted < 1.5 * every:
+            return False
+        st.session_state[key] = wanted
+        return bool(active)
 
-    redraw(look, _EVERY if active else None)
+    redraw(look, every if active else None)
 
 
 def _active() -> set[str]:

@@ -52,3 +52,33 @@ def test_a_part_without_a_next_look_has_the_page_drawn_at_once():
 
     app = AppTest.from_function(script, default_timeout=60).run()
     assert app.session_state["runs"] == 2
+
+
+def test_what_takes_long_to_draw_is_drawn_less_often():
+    def script():
+        import time
+        from types import SimpleNamespace
+        from unittest.mock import patch
+
+        import streamlit as st
+
+        from app import live
+
+        def draw():
+            started = time.thread_time()
+            while time.thread_time() - started < 0.2:
+                pass
+
+        looks = st.session_state.setdefault("looks", [])
+        with (
+            patch.object(live, "_active", lambda: {"job"}),
+            patch.object(live, "view_of", lambda _plan: None),
+            patch.object(live, "redraw", lambda look, every: looks.append((every, look()))),
+        ):
+            live.follow(SimpleNamespace(digest="job"), draw)
+
+    app = AppTest.from_function(script, default_timeout=60).run().run()
+    (first, slower), (second, again) = app.session_state["looks"]
+    assert (first, slower) == (1.0, True)
+    assert 2.0 <= second < 3.0
+    assert not again
