@@ -18,7 +18,7 @@ from sparsity_core.cost import Cost, cost
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
-from sparsity_core.jobs import JobQueue
+from sparsity_core.job_queue import JobQueue
 from sparsity_core.plans import Plan
 from sparsity_core.probe import Probe
 from sparsity_core.setting import setting_of
@@ -63,20 +63,25 @@ def workers() -> int:
 def patience(plan: Plan) -> float:
     """Seconds that a process may be silent over a point before it is ended: its model hangs.
 
-    For models that came from outside; none for what trains, which may take long. Or
-    $SPARSITY_TIME_LIMIT for both.
+    None for what trains, which may take long, unless $SPARSITY_TIME_LIMIT says how many.
     """
-    if ":" not in plan.model:
-        return math.inf
-    if asked := os.environ.get("SPARSITY_TIME_LIMIT", ""):
-        try:
-            return max(0.1, float(asked))
-        except ValueError as error:
-            raise SparsityError(
-                f"SPARSITY_TIME_LIMIT: {asked!r} is no number of seconds; write 600"
-            ) from error
     trained = any(recipe.training for recipe in getattr(plan, "recipes", ()))
-    return math.inf if trained or plan.kind in _TRAINING else _HANGS
+    if (trained or plan.kind in _TRAINING) and not os.environ.get("SPARSITY_TIME_LIMIT"):
+        return math.inf
+    return time_limit(plan.model)
+
+
+def time_limit(model: str) -> float:
+    """Seconds after which a model from outside hangs; $SPARSITY_TIME_LIMIT, or ten minutes."""
+    if ":" not in model:
+        return math.inf
+    asked = os.environ.get("SPARSITY_TIME_LIMIT", "")
+    try:
+        return max(0.1, float(asked)) if asked else _HANGS
+    except ValueError as error:
+        raise SparsityError(
+            f"SPARSITY_TIME_LIMIT: {asked!r} is no number of seconds; write 600"
+        ) from error
 
 
 def work(plan: Plan) -> dict[str, float] | None:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -31,15 +32,22 @@ def main() -> None:
 
     st.set_page_config(page_title="Sparsity Explorer", page_icon=str(ICON), layout="wide")
     check_entrance()
+    (first, *named), *others = PAGES
     page = st.navigation(
         [
-            st.Page(f"../pages/{file}.py", title=title, icon=icon, default=file == "model")
-            for file, title, icon in PAGES
+            # Streamlit knows the default page by no name but "/"; the other is it under its own.
+            _page(first, *named, default=True, url_path="first"),
+            _page(first, *named, visibility="hidden"),
+            *(_page(*each) for each in others),
         ],
         expanded=True,
     )
     choose_frame()
     page.run()
+
+
+def _page(file: str, title: str, icon: str, **options: Any) -> st.Page:
+    return st.Page(f"../pages/{file}.py", title=title, icon=icon, **options)
 
 
 # Spawned worker processes import this file: without the guard each would run the app again.

@@ -1,8 +1,10 @@
 """Masks of a whole model for the page: made once a recipe, in the background, never trained."""
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from threading import Lock, Thread
 
 import streamlit as st
 from torch import Tensor
@@ -38,11 +40,11 @@ def masked(model: str, device: str, recipe: Recipe, seed: int) -> Masked:
     task = cache.task(model)
     text = json.dumps(replace(recipe, training=None).to_dict())
     key = (model, task.model_digest, task.train.digest, resolve_device(device), text, seed)
-    future = _pruning(*key)
+    asked = _pruning(*key)
     try:
-        pruning = future.result(timeout=PATIENCE)
+        pruning = asked.answer.result(timeout=PATIENCE)
     except TimeoutError:
-        _wait_for(future)
+        _wait_for(asked, cache.time_limit(model))
         st.stop()
     layers = cache.facts(model).layers
     parameters = dict(task.model.named_parameters())
@@ -50,9 +52,17 @@ def masked(model: str, device: str, recipe: Recipe, seed: int) -> Masked:
     return Masked(recipe, seed, pruning, layers, weights)
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Masks that are being made, and since when."""
+
+    answer: "Future[Pruning]" = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+
+
 @st.cache_resource(show_spinner=False)
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="sparsity-masks")
+def _turn(model: str) -> Lock:  # noqa: ARG001 - one of each model: one that hangs holds up no other
+    return Lock()
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)
@@ -63,21 +73,33 @@ def _pruning(
     device: str,
     recipe: str,
     seed: int,
-) -> "Future[Pruning]":
-    task = cache.task(model)
+) -> _Asked:
+    task, turn, asked = cache.task(model), _turn(model), _Asked()
 
-    def prune() -> Pruning:
-        *_, last = run(task, Recipe.from_dict(json.loads(recipe)), seed=seed, device=device)
-        return last.pruning
+    def prune() -> None:
+        try:
+            with turn:
+                *_, last = run(task, Recipe.from_dict(json.loads(recipe)), seed=seed, device=device)
+            asked.answer.set_result(last.pruning)
+        except Exception as error:  # noqa: BLE001 - it goes to the page that waits
+            asked.answer.set_exception(error)
 
-    return _workers().submit(prune)
+    # Nobody waits for it when the server ends: a model may hang.
+    Thread(target=prune, daemon=True, name="sparsity-masks").start()
+    return asked
 
 
-def _wait_for(future: "Future[Pruning]") -> None:
+def _wait_for(asked: _Asked, limit: float) -> None:
     @st.fragment(run_every=0.5)
     def look_again() -> None:
-        st.info("Scoring and pruning the whole model: it may take a moment for a large one.")
-        if future.done():
+        if asked.answer.done():
             st.rerun()
+        if time.monotonic() - asked.since < limit:
+            st.info("Scoring and pruning the whole model: it may take a moment for a large one.")
+            return
+        st.error(
+            f"Scoring and pruning takes longer than the time limit of {limit:g} s: the model seems "
+            "to hang. Look why, then start the app again; or allow more with SPARSITY_TIME_LIMIT."
+        )
 
     look_again()

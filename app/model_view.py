@@ -12,7 +12,8 @@ from app import cache, export
 from app.chosen_layer import follow_row, pick_layer
 from app.model_charts import bins_for, weight_histogram
 from app.reproduce import weights_python
-from app.sensitivity_charts import all_layers, frame_of, heatmap
+from app.sensitivity_charts import all_layers, heatmap
+from app.sensitivity_table import frame_of
 from sparsity_core.intervals import proportion
 from sparsity_core.plans import row_from_dict
 from sparsity_core.structures import STRUCTURES, Structure

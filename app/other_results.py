@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import export
-from app.sensitivity_charts import frame_of
+from app.sensitivity_table import frame_of
 from app.theme import HIGHLIGHT, PALETTE, AnyChart
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.other_results import Columns, OtherPoint, headings, read_other

@@ -1,69 +1,25 @@
 """Sweeps drawn: all layers at a sparsity, one layer by all scorers, layers by sparsities."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 
+from app.sensitivity_table import SOUND, averaged
 from app.theme import GREY, HIGHLIGHT, AnyChart, colours, dashes, shapes
-from sparsity_core.status import OPEN
-from sparsity_core.sweep.asked import said, stopped
-from sparsity_core.sweep.point import Result
-from sparsity_core.sweep.sequential import Question
-from sparsity_core.units import PER_CENT, RAW, Unit, around_dense, in_units, unit_of
+from sparsity_core.units import PER_CENT, RAW, Unit, unit_of
 
 _SHORT = "replace(datum.label, /[.]weight$/, '')"  # every layer is a weight: no need to say it
 _INWARDS = alt.expr("datum.sparsity > 50 ? 'right' : 'left'")  # words stay inside the chart
 _COLUMNS = 2  # of the legend: as many as a narrow screen can show
-_OPEN, _STOPPED = "still open", "stopped early"
-_SOUND = ("measured", _OPEN, _STOPPED)  # their number stands for itself
 _LEAST_LIMIT = {PER_CENT: 5.0, RAW: 1e-9}  # of the heatmap: small drops stay dark
 _WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a word
 
 
-def frame_of(rows: Sequence[Result], question: Question | None = None) -> pd.DataFrame:
-    """Rows as a table for charts: per cent and points instead of shares; early answers in words.
-
-    Numbers of a metric that is no share stay as they are.
-    """
-    table = pd.DataFrame(
-        [vars(row) | {"mark": _mark(row), "answer": _answer(question, row)} for row in rows]
-    )
-    if table.empty:
-        return table
-    for name in ("value", "dense_value", "drop", "drop_low", "drop_high"):
-        table[name] = in_units(rows).scale * pd.to_numeric(table[name])
-    for name in ("sparsity", "achieved_sparsity"):
-        table[name] = 100 * pd.to_numeric(table[name])
-    table[["low", "high"]] = around_dense(table)
-    table["way"] = table["scorer"] + " · " + table["structure"]
-    return table
-
-
-def _mark(row: Result) -> str:
-    if row.status == OPEN:
-        return _OPEN
-    if row.status == "collapsed":
-        return "layer emptied"
-    if row.no_op and row.sparsity > 0:
-        return "changed nothing"
-    return _STOPPED if stopped(row) else "measured"
-
-
-def _answer(question: Question | None, row: Result) -> str:
-    """What an early answer says of a question, as short as a cell of the heatmap is wide."""
-    if question is None or question.threshold is None or row.status not in ("ok", OPEN):
-        return ""
-    signs = {"at most": "≤", "more than": ">", "open": "?"}
-    sign = signs[said(question, row) or "open"]
-    return sign if sign == "?" else f"{sign} {100 * question.threshold:.4g}"
-
-
 def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
     """One line a layer for one scorer and structure; clicking a line is the selection `layer`."""
-    measured = _averaged(table[table["value"].notna()], ["layer"])
+    measured = averaged(table[table["value"].notna()], ["layer"])
     measured["width"] = measured["layer"].eq(selected).map({True: 3.5, False: 1.5})
     layers = list(dict.fromkeys(table["layer"]))
     click = alt.selection_point(name="layer", fields=["layer"], on="click")
@@ -110,7 +66,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     """One layer by every scorer (colour and shape) and structure (dash), with bands."""
-    measured = _averaged(table[table["value"].notna()], ["way", "scorer", "structure"])
+    measured = averaged(table[table["value"].notna()], ["way", "scorer", "structure"])
     scorers = list(dict.fromkeys(table["scorer"]))
     structures = list(dict.fromkeys(table["structure"]))
     several = len(structures) > 1
@@ -147,7 +103,7 @@ def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
 
 def heatmap(table: pd.DataFrame, selected: str, unit: Unit = PER_CENT) -> AnyChart:
     """Drop by layer and sparsity; clicking a cell is the selection `cell`."""
-    cells = _averaged(table, ["layer"], keep_unmeasured=True)
+    cells = averaged(table, ["layer"], keep_unmeasured=True)
     layers = list(dict.fromkeys(table["layer"]))
     worded = cells["sparsity"].nunique() <= _WORDED
     cells["text"] = [_word(row, unit) if worded else _sign(row) for row in cells.itertuples()]
@@ -193,28 +149,13 @@ def heatmap(table: pd.DataFrame, selected: str, unit: Unit = PER_CENT) -> AnyCha
     return drawn.properties(height=190 + 36 * len(layers))
 
 
-def _averaged(table: pd.DataFrame, by: list[str], keep_unmeasured: bool = False) -> pd.DataFrame:
-    """The mean over seeds, where there are several."""
-    keys = [*by, "sparsity"]
-    if not keep_unmeasured:
-        table = table[table["value"].notna()]
-    if table.empty:
-        return table.copy()
-    numbers = ["value", "dense_value", "drop", "low", "high", "achieved_sparsity"]
-    words = ["mark", "status", "message", "answer"]
-    grouped = table.groupby(keys, sort=False)
-    said = grouped[words].agg(lambda found: ", ".join(dict.fromkeys(filter(None, found))))
-    rest = grouped[["samples", "split"]].first()
-    return grouped[numbers].mean().join([said, rest]).reset_index()
-
-
 def _word(cell: Any, unit: Unit) -> str:
     """What a cell says when it has the room: the drop, or why that number is none to go by."""
     if pd.isna(cell.drop):
         return str(cell.status)
     if cell.answer:
         return str(cell.answer)
-    if cell.mark not in _SOUND:
+    if cell.mark not in SOUND:
         return {"changed nothing": "no-op", "layer emptied": "emptied"}.get(cell.mark, cell.mark)
     if unit is PER_CENT:
         return f"{cell.drop:+.1f}".replace("-0.0", "+0.0")
@@ -224,13 +165,13 @@ def _word(cell: Any, unit: Unit) -> str:
 def _sign(cell: Any) -> str:
     if pd.isna(cell.drop):
         return "×"
-    return str(cell.answer)[:1] if cell.answer else "" if cell.mark in _SOUND else "!"
+    return str(cell.answer)[:1] if cell.answer else "" if cell.mark in SOUND else "!"
 
 
 def _odd(table: pd.DataFrame) -> AnyChart:
     """Words beside the points whose number is not to be taken for robustness or for a loss."""
     return (
-        alt.Chart(table[~table["mark"].isin(_SOUND)])
+        alt.Chart(table[~table["mark"].isin(SOUND)])
         .mark_text(dy=-12, color=GREY, fontSize=11, align=_INWARDS)
         .encode(_x(), alt.Y("value:Q"), alt.Text("mark:N"))
     )

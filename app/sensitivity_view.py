@@ -12,7 +12,8 @@ from app import cache, export
 from app.chosen_layer import follow_chart, follow_row, pick_layer
 from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
-from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
+from app.sensitivity_charts import all_layers, heatmap, one_layer
+from app.sensitivity_table import frame_of
 from app.state import take_recipe
 from sparsity_core.intake.doubt import below_card, on_card
 from sparsity_core.status import OPEN

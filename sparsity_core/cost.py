@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sparsity_core.structures import NofM
 from sparsity_core.trace import Use, single_products, watch
@@ -92,6 +91,8 @@ def cost(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None = 
     """
     masks = masks or {}
     parameters = dict(model.named_parameters())
+    from torch.utils.flop_counter import FlopCounterMode  # it brings triton: a third of a second
+
     positions = dict.fromkeys(prunable(model), 0.0)
 
     def count(use: Use) -> None:

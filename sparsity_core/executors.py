@@ -4,22 +4,15 @@ Plans go out and rows come back as plain data, so that a cluster can take the sa
 """
 
 import math
-import multiprocessing as mp
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import Plan, row_from_dict, watch
-from sparsity_core.status import OPEN
 from sparsity_core.task import load_task
+from sparsity_core.worker_process import WorkerProcess
 
 Group = Sequence[Any]  # points
 Stopped = Callable[[], bool]
@@ -27,7 +20,6 @@ Stopped = Callable[[], bool]
 _ATTEMPTS = 2  # a point that was under way twice when its worker died is given up
 _NO_TASK: Any = None
 _POLL = 0.2  # seconds between two looks at `stopped`
-_ENDING = 60.0  # seconds that a process may take to be gone, on a crowded machine
 
 
 class Executor(Protocol):
@@ -95,7 +87,7 @@ class WorkerProcesses:
             raise SparsityError(f"the time limit must be more than 0 s, got {patience:g}")
         self.count = count
         self.patience = patience
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
 
     def run(self, plan: Plan, groups: Iterable[Group], stopped: Stopped) -> Iterator[Any]:
         """Rows as they get ready; a point that kills its worker twice becomes a failed row."""
@@ -161,12 +153,12 @@ class WorkerProcesses:
     def _left_of(self, i: int) -> list[Any]:
         return self._workers[i].left if i < len(self._workers) else []
 
-    def _living(self, i: int) -> "_Worker":
+    def _living(self, i: int) -> "WorkerProcess":
         """The worker at a place, a new one where there is none or it has died."""
         if i == len(self._workers):
-            self._workers.append(_Worker(self.count))
+            self._workers.append(WorkerProcess(self.count))
         elif not self._workers[i].alive:
-            self._workers[i] = _Worker(self.count)
+            self._workers[i] = WorkerProcess(self.count)
         return self._workers[i]
 
     def close(self) -> None:
@@ -174,91 +166,3 @@ class WorkerProcesses:
         for worker in self._workers:
             worker.kill()
         self._workers = []
-
-
-class _Worker:
-    """A process, and the points that it has not answered yet."""
-
-    def __init__(self, workers: int) -> None:
-        self.connection, theirs = mp.Pipe()
-        descriptor = theirs.fileno()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sparsity_core.worker", str(descriptor), str(workers)],
-            pass_fds=[descriptor],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # what a model prints belongs in no table
-            # What can be imported here can be imported there.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            # Ctrl-C in the terminal is for the parent, which then ends its workers.
-            start_new_session=True,
-        )
-        theirs.close()  # so that its end is closed when the process dies
-        self.left: list[Any] = []
-        self.ready = False  # has it the model, and begun?
-        self.heard = 0.0  # when it last said something
-        self.unread = 0  # answers to `prepare`, which say nothing
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    @property
-    def silent(self) -> float:
-        """Seconds since it said something; 0 while it loads the model, which may take its time."""
-        return time.monotonic() - self.heard if self.ready and self.alive else 0.0
-
-    def start(self, plan: dict[str, Any], group: list[Any]) -> None:
-        self.left, self.ready = group, False
-        self.heard = time.monotonic()
-        try:
-            self.connection.send((plan, [point.id for point in group]))
-        except OSError:
-            return  # it died while idle: receiving says so
-
-    def prepare(self, plan: dict[str, Any]) -> None:
-        with suppress(OSError):  # it died while idle: whoever starts it finds out
-            self.connection.send((plan, []))
-            self.unread += 1
-
-    def receive(self) -> dict[str, Any] | None:
-        """A row, or None for its being ready; EOFError when the process has died."""
-        try:
-            # Without this, a child of the dead process would keep the connection open for ever.
-            if not self.alive and not self.connection.poll():
-                raise EOFError
-            answer = self.connection.recv()
-        except OSError as error:
-            raise EOFError from error
-        if self.unread:
-            self.unread -= 1
-            return None
-        if isinstance(answer, str):  # the whole plan is refused, with this reason
-            raise SparsityError(answer)
-        self.ready = True
-        self.heard = time.monotonic()
-        if answer is None:
-            return None
-        if answer["status"] != OPEN:
-            self.left = [point for point in self.left if point.id != answer["point_id"]]
-        return dict(answer)
-
-    def give_up(self) -> list[Any]:
-        left, self.left = self.left, []
-        self.kill()
-        return left
-
-    def death(self) -> str:
-        code = self.process.wait(_ENDING)
-        if not self.ready and code >= 0:
-            raise SparsityError(
-                f"a worker process could not start (exit code {code}); its error is in the "
-                "terminal: mend the installation or the model, then resume"
-            )
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-    def kill(self) -> None:
-        if self.alive:
-            with suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
-                os.killpg(self.process.pid, signal.SIGKILL)  # and what it started
-        self.process.wait(_ENDING)
-        self.connection.close()

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sparsity_core.metrics import (
     PerSample,
@@ -15,6 +13,9 @@ from sparsity_core.metrics import (
     own_answer,
     squared_error,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What the mean of a loss is counted in.
 _LOSSES: dict[PerSample, str] = {
@@ -70,14 +71,14 @@ def in_units(rows: Sequence[Any]) -> Unit:
     return unit_of(rows[0].metric)
 
 
-def around_dense(table: pd.DataFrame) -> pd.DataFrame:
+def around_dense(table: "pd.DataFrame") -> "pd.DataFrame":
     """`low` and `high`: the drop's interval hung from the dense value, on the worse side."""
     sign = worse_is(table)
     low, high = ("drop_low", "drop_high") if sign > 0 else ("drop_high", "drop_low")
     dense = table["dense_value"]
-    return pd.DataFrame({"low": dense + sign * table[low], "high": dense + sign * table[high]})
+    return table[[]].assign(low=dense + sign * table[low], high=dense + sign * table[high])
 
 
-def worse_is(table: pd.DataFrame) -> int:
+def worse_is(table: "pd.DataFrame") -> int:
     """1 when a higher value is worse, else -1; as rows tell, whose drop is positive when worse."""
     return 1 if ((table["value"] - table["dense_value"]) * table["drop"]).sum() > 0 else -1

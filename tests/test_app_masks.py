@@ -1,11 +1,13 @@
 """The Masks page: what is drawn is what the core prunes."""
 
 import io
+import threading
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from app import cache, mask_charts, mask_source, overlap_charts
 from app.filter_charts import filters, kernels_of, per_picture
@@ -259,3 +261,32 @@ def test_a_second_recipe_that_cannot_be_is_one_line(own_store, link, said):
     assert not app.exception
     (error,) = app.error
     assert said in error.value
+
+
+def test_a_model_that_hangs_is_said_in_time_and_others_are_drawn(own_store, monkeypatch):
+    def script():
+        import streamlit as st
+
+        from app.mask_source import masked
+        from sparsity_core.recipe import Recipe
+
+        for model in ("digits-mlp", "tests.count_executions:task"):
+            st.write(len(masked(model, "cpu", Recipe(0.5), 0).pruning.masks))
+
+    go_on = threading.Event()
+
+    def hanging(task, *given, **options):
+        assert task.name == "digits-mlp" or go_on.wait(60)
+        return run(task, *given, **options)
+
+    monkeypatch.setattr(mask_source, "run", hanging)
+    monkeypatch.setattr(mask_source, "PATIENCE", 1)
+    monkeypatch.setenv("SPARSITY_TIME_LIMIT", "0.5")
+    app = AppTest.from_function(script, default_timeout=60).run()
+    assert "longer than the time limit of 0.5 s" in app.error[0].value
+    assert "SPARSITY_TIME_LIMIT" in app.error[0].value
+    go_on.set()
+    monkeypatch.setattr(mask_source, "PATIENCE", 60)
+    app.run()
+    assert not app.error
+    assert [text.value for text in app.markdown] == ["`3`", "`2`"]

@@ -14,7 +14,8 @@ from torch import nn
 from app import cache, export
 from app.model_charts import weight_histogram
 from app.model_view import _picture
-from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
+from app.sensitivity_charts import all_layers, heatmap, one_layer
+from app.sensitivity_table import frame_of
 from sparsity_core.data import Split
 from sparsity_core.plans import row_from_dict
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task

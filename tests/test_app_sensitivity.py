@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from app import cache, sensitivity_view
 from app.reproduce import sweep_command, sweep_python
-from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
+from app.sensitivity_charts import all_layers, heatmap, one_layer
+from app.sensitivity_table import frame_of
 from sparsity_core.cli.main import main
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.store import Store
@@ -276,7 +277,7 @@ def test_the_page_stays_quick_while_a_sweep_runs(own_store, monkeypatch):
     while job.view.active and not job.view.done:
         time.sleep(0.1)
     times = []
-    for _ in range(20):
+    for _ in range(10):
         begun = time.process_time()  # not by the clock: a busy machine is not a slow page
         app.run()
         times.append(time.process_time() - begun)
@@ -284,9 +285,9 @@ def test_the_page_stays_quick_while_a_sweep_runs(own_store, monkeypatch):
     job.cancel()
     assert job.wait(10)
     cache.queue().close()
-    print("95th percentile of a run of the script, in s of this process:", sorted(times)[18])
+    print("a run of the script but for the slowest, in s of this process:", sorted(times)[-2])
     # The promise is 1 s; a slow test machine gets twice that, a page that computes does not.
-    assert sorted(times)[18] < 2.0, times
+    assert sorted(times)[-2] < 2.0, times
 
 
 def test_a_question_is_asked_in_points_of_the_model_s_own_metric():

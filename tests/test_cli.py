@@ -34,12 +34,11 @@ def _own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def command(*arguments, **environment):
+def command(*arguments):
     program = Path(sys.executable).with_name("sparsity")
     return subprocess.run(
         [str(program), *arguments],
         cwd=ROOT,
-        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -212,7 +211,7 @@ def test_brackets_in_a_message_are_no_markup(tmp_path, capsys):
     assert "([/data] is [dim]) twice" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_failed_point_gives_exit_code_1(tmp_path, monkeypatch):
+def test_a_failed_point_gives_exit_code_1(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EXECUTIONS", str(tmp_path / "log"))
     (tmp_path / "broken_model.py").write_text(
         "import dataclasses\nfrom tests.count_executions import task\n"
@@ -221,9 +220,9 @@ def test_a_failed_point_gives_exit_code_1(tmp_path, monkeypatch):
         "    made.model.fc2.weight.data[0, 0] = float('nan')\n"
         "    return made\n"
     )
-    done = command("sweep", "broken_model:make", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert done.returncode == 1
-    assert "NaN or infinite" in done.stdout
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["sweep", "broken_model:make"]) == 1
+    assert "NaN or infinite" in capsys.readouterr().out
 
 
 def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(tmp_path):

@@ -1,4 +1,4 @@
-"""Every scorer with every structure and every allocation, on every sample model."""
+"""Every scorer with every structure and every allocation, on sample models small and large."""
 
 import itertools
 
@@ -22,6 +22,15 @@ LEVELS = (0.3, 0.6)
 # Why a combination may be refused; anything else is a fault.
 REASONS = ("no layer can be pruned", "always removes", "keeps a fifth")
 PAIRS = list(itertools.product(STRUCTURES, ALLOCATIONS))
+
+
+def some_pairs(scorer):
+    """Each structure and each allocation once: over all scorers every two of the three meet."""
+    turn, structures = SCORERS.kinds().index(scorer), STRUCTURES.kinds()
+    return [
+        (structures[(turn + i) % len(structures)], allocation)
+        for i, allocation in enumerate(ALLOCATIONS)
+    ]
 
 
 class Mixed(nn.Module):
@@ -110,10 +119,10 @@ def check_budget(probe, recipe, pruning):
         assert abs(gone - asked) <= slack + 1e-6
 
 
-def check_all(model, batches, loss, scorer):
+def check_all(model, batches, loss, scorer, pairs=PAIRS):
     probe = Probe(model, batches, loss)
     last = {}
-    for structure, allocation in PAIRS:
+    for structure, allocation in pairs:
         found = check(probe, scorer, structure, allocation)
         if found:
             last[structure] = found
@@ -142,7 +151,15 @@ def test_every_combination_on_the_larger_models(name, scorer):
     if reason := catalog()[name].missing():
         pytest.skip(reason)
     task = load_task(name)
-    check_all(task.model, draw_batches(task.train, 4, 0, "cpu"), task.loss, scorer)
+    batches = draw_batches(task.train, 4, 0, "cpu")
+    check_all(task.model, batches, task.loss, scorer, some_pairs(scorer))
+
+
+def test_no_two_choices_are_left_out_on_the_larger_models():
+    met = [(scorer, *pair) for scorer in SCORERS for pair in some_pairs(scorer)]
+    for one, other in ((SCORERS, STRUCTURES), (SCORERS, ALLOCATIONS), (STRUCTURES, ALLOCATIONS)):
+        pairs = {(a, b) for triple in met for a in triple for b in triple}
+        assert set(itertools.product(one, other)) <= pairs
 
 
 # Without a GPU test_far_device shows that nothing there mixes devices.

@@ -8,7 +8,8 @@ import pytest
 from app import cache
 from app.answer_form import answer_view
 from app.reproduce import sweep_command, sweep_python
-from app.sensitivity_charts import frame_of, heatmap
+from app.sensitivity_charts import heatmap
+from app.sensitivity_table import frame_of
 from sparsity_core.cli.main import main
 from sparsity_core.executors import InProcess
 from sparsity_core.jobs import Job

@@ -20,7 +20,8 @@ import pytest
 from sparsity_core import executors, jobs
 from sparsity_core.cost import cost
 from sparsity_core.executors import InProcess, WorkerProcesses
-from sparsity_core.jobs import Job, JobQueue, submit
+from sparsity_core.job_queue import JobQueue
+from sparsity_core.jobs import Job, submit
 from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep

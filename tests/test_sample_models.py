@@ -2,7 +2,6 @@
 
 import copy
 import json
-import subprocess
 import sys
 
 import pytest
@@ -13,7 +12,7 @@ from sample_models.augment import Augmented
 from sample_models.card import WEIGHTS, load_weights_, read_card, write_weights
 from sample_models.catalog import CATALOG
 from sample_models.samples import SAMPLES
-from sample_models.train import fit
+from sample_models.train import fit, main
 from sparsity_core.data import load_data
 from sparsity_core.errors import SparsityError
 from sparsity_core.structures import STRUCTURES
@@ -152,15 +151,20 @@ def test_training_again_gives_the_cards_accuracy():
     assert abs(found - card["accuracy"]["test"]["value"]) <= margin
 
 
-def train(*arguments):
-    command = [sys.executable, "-m", "sample_models.train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def train(monkeypatch):
+    """`python -m sample_models.train` with these arguments, in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+        main()
+
+    return run
 
 
-def test_the_command_writes_weights_and_card(tmp_path):
-    done = train("digits-mlp", "--epochs", 2, "--spread", 2, "--seed", 3, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "epoch 2/2" in done.stdout
+def test_the_command_writes_weights_and_card(train, tmp_path, capsys):
+    train("digits-mlp", "--epochs", 2, "--spread", 2, "--seed", 3, "--out", tmp_path)
+    assert "epoch 2/2" in capsys.readouterr().out
     assert {p.name for p in tmp_path.iterdir()} == {"digits-mlp.json", "digits-mlp.safetensors"}
     model = SAMPLES["digits-mlp"].build()
     card = load_weights_(model, "digits-mlp", tmp_path)
@@ -171,11 +175,11 @@ def test_the_command_writes_weights_and_card(tmp_path):
     assert card["command"].endswith("--seed 3 --spread 2 --epochs 2")
 
 
-def test_the_command_names_the_nearest_model(tmp_path):
-    done = train("digits-mpl", "--out", tmp_path)
-    assert done.returncode == 1
-    assert "did you mean 'digits-mlp'" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_the_command_names_the_nearest_model(train, tmp_path):
+    with pytest.raises(SystemExit) as ended:  # with a text: it goes to stderr, and the code is 1
+        train("digits-mpl", "--out", tmp_path)
+    assert "did you mean 'digits-mlp'" in ended.value.code
+    assert "\n" not in ended.value.code
 
 
 # Shifts and mirror images

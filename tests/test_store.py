@@ -174,19 +174,23 @@ sys.stdin.read()
 
 def test_several_processes_make_one_new_store(tmp_path):
     program = """
-import sys, time
+import sys
 from sparsity_core.store import Store
-for folder in sys.argv[2:]:
-    while time.time() < float(sys.argv[1]):
-        pass
-    for i in range(20):
-        Store(f"{folder}/{i}").runs()
+print("ready", flush=True)
+sys.stdin.read()
+for i in range(40):
+    Store(f"{sys.argv[1]}/{i}").runs()
 """
-    start = str(time.time() + 4)  # when all have imported what they need
-    folders = [str(tmp_path / name) for name in "ab"]
-    command = [sys.executable, "-c", program, start, *folders]
-    others = [subprocess.Popen(command) for _ in range(3)]
-    assert [other.wait(60) for other in others] == [0, 0, 0]
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    others = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for other in others:
+        assert other.stdout.readline() == "ready\n"
+    for other in others:  # all have imported what they need, and begin together
+        other.stdin.close()
+    for other in others:
+        with other.stdout:
+            assert other.wait(60) == 0
 
 
 def test_several_threads_and_processes_write_one_store(tmp_path):

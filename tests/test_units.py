@@ -8,7 +8,8 @@ import torch
 
 from app.run_charts import scatter
 from app.run_table import compared, rows_table
-from app.sensitivity_charts import all_layers, frame_of, heatmap, one_layer
+from app.sensitivity_charts import all_layers, heatmap, one_layer
+from app.sensitivity_table import frame_of
 from sparsity_core.sweep.choice import sparsest_within
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import task_of

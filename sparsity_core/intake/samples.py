@@ -16,11 +16,9 @@ from sparsity_core.data.images import is_archive
 from sparsity_core.data.sources import NAMES, PREFIXES
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.arrays import arrays_of_idx, arrays_of_npz
-from sparsity_core.intake.arrow import is_saved_dataset, table_of_dataset
 from sparsity_core.intake.how import How
 from sparsity_core.intake.packed import Packing, pack
 from sparsity_core.intake.pictures import pictures
-from sparsity_core.intake.table import arrays_of_table, read_table
 from sparsity_core.intake.text import windows
 
 Pair = tuple[Any, Any]  # inputs, targets or None
@@ -76,6 +74,8 @@ class _Found:
 
 
 def _found(where: str | Path, how: How) -> Any:
+    from sparsity_core.intake import arrow, table  # they bring pandas, which most never need
+
     text = str(where)
     if text in NAMES or text.startswith(PREFIXES):
         return load_data(text)
@@ -86,11 +86,11 @@ def _found(where: str | Path, how: How) -> Any:
     if suffix == ".npz":
         return _Found(arrays_of_npz(path, how))
     if suffix in (".csv", ".parquet"):
-        return _Found(*arrays_of_table(read_table(path), how))
+        return _Found(*table.arrays_of_table(table.read_table(path), how))
     if suffix in (".txt", ".md"):
         return _Found(*windows(path, how))
-    if path.is_dir() and is_saved_dataset(path):
-        parts = table_of_dataset(path, how)
+    if path.is_dir() and arrow.is_saved_dataset(path):
+        parts = arrow.table_of_dataset(path, how)
         return parts[0] if len(parts) == 1 else _Found(*parts)
     if path.is_dir() and any(path.glob("*-ubyte*")):
         return _Found(*arrays_of_idx(path, how))

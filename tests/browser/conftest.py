@@ -53,7 +53,11 @@ def start_app(store: Path, **environment: str) -> App:
         [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)],
         cwd=ROOT,
         env=os.environ
-        | {"SPARSITY_STORE": str(store), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        | {
+            "SPARSITY_STORE": str(store),
+            "SPARSITY_WORKERS": "1",  # beside the server and Chromium there is no core for more
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
         | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

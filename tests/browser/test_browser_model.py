@@ -18,6 +18,14 @@ def test_the_first_screen_means_something_before_any_click(app: App, page: Page)
     expect(page.get_by_text("sparsity sweep digits-lenet").first).to_be_visible()
 
 
+def test_the_first_page_is_found_under_its_own_name_too(app: App, page: Page) -> None:
+    page.goto(f"{app.url}/model?model=digits-mlp")
+    settle(page)
+    expect(page.get_by_role("heading", name="digits-mlp")).to_be_visible()
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+    expect(page.get_by_test_id("stSidebarNavLink").filter(has_text="Model")).to_have_count(1)
+
+
 def test_nothing_comes_from_the_network(app: App, page: Page) -> None:
     foreign: list[str] = []
     page.on("request", lambda r: None if "localhost" in r.url else foreign.append(r.url))
