@@ -65,9 +65,10 @@ def measured(
             loop = partial(LOOPS[name], task.model, inputs, targets, layers, sparsities)
             seconds, found[name] = _timed(loop)
             times[name].append(seconds)
-        # A new task object, so that nothing is left of the last repeat.
+        # A new task object, so that nothing is left of the last repeat, and under a name that is
+        # not in the catalog, whose dense numbers would be remembered from before.
         seconds, (found[engine], used) = _timed(
-            partial(_by_engine, replace(task), engine, sparsities)
+            partial(_by_engine, replace(task, name="contestant"), engine, sparsities)
         )
         times[engine].append(seconds)
         labels |= used
