@@ -31,6 +31,7 @@ def draw_model(plan: LatencyPlan, shown: Shown) -> None:
         st.info(f"Batch {batch} is not timed yet.")
         return
     st.markdown(f"#### {model_in_words(here)}")
+    st.caption(f"{whole.message}.")
     say_where(shown)
     if shown.shipped and whole.model != plan.model:
         st.caption(f"The example is of **{whole.model}**; there is none of {plan.model}.")
@@ -54,7 +55,7 @@ def draw_model(plan: LatencyPlan, shown: Shown) -> None:
             export.show(chart, table, f"layers-{name}", python=python, key="before after")
             st.caption(
                 "Ring: the layer's own dense product; dot: as it runs now. Each layer timed on "
-                f"its own inputs, hot cache, batch {batch}."
+                f"its own inputs, hot cache, batch {batch}; fused with others it copies less."
             )
         else:
             st.info("No masked layer can run packed.")

@@ -258,6 +258,7 @@ def test_a_whole_model_is_timed_layer_by_layer(own_store):
     assert not page.exception
     shown = texts(page)
     assert "digits-mlp with 50 % zeros at batch 2" in shown
+    assert "of 3 masked layers run packed" in shown
     assert "Where the gain went" in shown
     runs = open_page("runs", run=cache.store().runs()[0].id[:8])
     assert not runs.exception
