@@ -82,8 +82,9 @@ def test_the_dense_numbers_of_a_model_of_the_catalog_are_read_again(cache, monke
         assert same, field.name
 
 
-def test_those_of_another_model_are_measured_each_time(cache):
-    task = dataclasses.replace(load_task("digits-mlp"), name="mine")
+@pytest.mark.parametrize("own", [{"name": "mine"}, {"loss": lambda outputs, _: outputs.sum(1)}])
+def test_those_of_another_model_or_loss_are_measured_each_time(cache, own):
+    task = dataclasses.replace(load_task("digits-mlp"), **own)
     for _ in range(2):
         _ = Workbench(task, setting_of(task, device="cpu")).dense
     assert not list(cache.glob("dense-*"))
