@@ -85,22 +85,28 @@ def by_samples(outputs: int, function: Function, count: int, threads: int, *fixe
 
     def run(x: Tensor, _held: object = tensors) -> Tensor:
         x = x.contiguous()
-        left, inputs = x.shape
-        y = torch.empty(left, outputs)
+        samples, inputs = x.shape
+        y = torch.empty(samples, outputs)
         source, target = x.data_ptr(), y.data_ptr()
-        if left == threads == 1:
+        if samples == threads == 1:
             function(source, target, *whole)
             return y
         wide, high = 4 * inputs, 4 * outputs
-        while left > 0:
-            take = 4 if left >= 4 else 2 if left >= 2 else 1
-            sources: Any = source
-            targets: Any = target
-            if take > 1:
-                sources = tuple(range(source, source + take * wide, wide))
-                targets = tuple(range(target, target + take * high, high))
-            spread_parts(function, count, threads, sources, targets, *fixed)
-            source, target, left = source + take * wide, target + take * high, left - take
+
+        def part(first: int, end: int) -> None:
+            done = 0
+            while done < samples:
+                left = samples - done
+                take = 4 if left >= 4 else 2 if left >= 2 else 1
+                sources: Any = source + done * wide
+                targets: Any = target + done * high
+                if take > 1:
+                    sources = tuple(range(sources, sources + take * wide, wide))
+                    targets = tuple(range(targets, targets + take * high, high))
+                function(sources, targets, *fixed, first, end)
+                done += take
+
+        spread_parts(part, count, threads)  # all samples in each: threads are woken once
         return y
 
     return run
