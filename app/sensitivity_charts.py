@@ -19,7 +19,7 @@ _WORDED = 7  # levels up to which a cell of the heatmap is wide enough for a wor
 
 def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
     """One line a layer for one scorer and structure; clicking a line is the selection `layer`."""
-    measured = averaged(table[table["value"].notna()], ["layer"])
+    measured = averaged(table, ["layer"])
     measured["width"] = measured["layer"].eq(selected).map({True: 3.5, False: 1.5})
     layers = list(dict.fromkeys(table["layer"]))
     click = alt.selection_point(name="layer", fields=["layer"], on="click")
@@ -66,7 +66,7 @@ def all_layers(table: pd.DataFrame, selected: str, metric: str) -> AnyChart:
 
 def one_layer(table: pd.DataFrame, metric: str) -> AnyChart:
     """One layer by every scorer (colour and shape) and structure (dash), with bands."""
-    measured = averaged(table[table["value"].notna()], ["way", "scorer", "structure"])
+    measured = averaged(table, ["way", "scorer", "structure"])
     scorers = list(dict.fromkeys(table["scorer"]))
     structures = list(dict.fromkeys(table["structure"]))
     several = len(structures) > 1

@@ -89,10 +89,10 @@ def cost(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None = 
 
     `sample`: one input with its batch axis, (1, ...). The model is run once and not changed.
     """
-    masks = masks or {}
-    parameters = dict(model.named_parameters())
     from torch.utils.flop_counter import FlopCounterMode  # it brings triton: a third of a second
 
+    masks = masks or {}
+    parameters = dict(model.named_parameters())
     positions = dict.fromkeys(prunable(model), 0.0)
 
     def count(use: Use) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sparsity_core.data.environment import cache_folder
+from sparsity_core.data.remembered import write_arrays
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 
@@ -51,10 +52,7 @@ def read_images(path: Path, size: Size | None = None, most: int = 0) -> Images:
         arrays: dict[str, Any] = {}
         for split, (pixels, labels) in _decode(path, size, most).items():
             arrays |= {f"{split}/pixels": pixels, f"{split}/labels": labels}
-        partial = cached.with_suffix(f".{os.getpid()}")
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-        partial.replace(cached)  # whoever reads meanwhile sees a whole file or none
+        write_arrays(cached, arrays)
     try:
         with cached.open("rb") as copy, np.load(copy, allow_pickle=False) as found:
             splits = dict.fromkeys(key.split("/")[0] for key in found)

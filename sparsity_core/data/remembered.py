@@ -37,16 +37,18 @@ def remembered(kind: str, key: Any, make: Callable[[], Arrays]) -> Arrays:
     started = time.perf_counter()
     arrays = make()
     if time.perf_counter() - started >= _WORTH:
-        _keep(path, arrays)
+        with suppress(OSError):
+            write_arrays(path, arrays)
     return arrays
 
 
-def _keep(path: Path, arrays: Arrays) -> None:
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write an npz file: whoever reads meanwhile sees a whole one or none. Raises OSError."""
     partial = path.with_suffix(f".{os.getpid()}")
     try:
         with partial.open("wb") as file:
             np.savez(file, **dict[str, Any](arrays))
-        partial.replace(path)  # whoever reads meanwhile sees a whole file or none
+        partial.replace(path)
     except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+        raise

@@ -18,7 +18,7 @@ _OWN_AT = tuple(range(8 * (_FIRST + _COPY), _LINE, 8))
 
 
 def line_of(images: Images, x: Tensor, residual: Tensor | None) -> list[int]:
-    """What `run_chain` has to know of one convolution whose inputs lie where they lie."""
+    """What a `Chain` has to know of one convolution whose inputs lie where they lie."""
     spread, pixels = images.spread, x if images.pixels is None else images.pixels
     return [
         int(spread is not None),

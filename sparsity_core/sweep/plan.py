@@ -126,8 +126,7 @@ class SweepPlan(Planned):
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
         """A row without numbers."""
-        engine = f"{EARLY}, {self.engine}" if self.question else self.engine
-        return unmeasured(self.setting, point, engine, status, message)
+        return unmeasured(self.setting, point, self._row_engine, status, message)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -169,8 +168,13 @@ class SweepPlan(Planned):
             self.question,
             lambda bench: sampler(bench, self.memory),
             told,
-            f"{EARLY}, {self.engine}",
+            self._row_engine,
         )
+
+    @property
+    def _row_engine(self) -> str:
+        """How rows name what measured them."""
+        return f"{EARLY}, {self.engine}" if self.question else self.engine
 
     def _asked(self) -> dict[str, Any]:
         """The question as plain data; nothing without one, so that ids are as they always were."""

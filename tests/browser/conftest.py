@@ -116,6 +116,17 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.close()
 
 
+def assert_files_come(page: Page, folder: Path, table: bytes) -> None:
+    """The open export row of a chart gives its pictures, and a table that begins so."""
+    for kind, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", table)):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind, exact=True).click()
+        file = folder / download.value.suggested_filename
+        download.value.save_as(file)
+        assert file.suffix == f".{kind.lower()}"
+        assert file.read_bytes().startswith(begin)
+
+
 def settle(page: Page) -> None:
     """Wait until the server has drawn the page and nothing is under way."""
     page.wait_for_selector('[data-testid="stAppViewContainer"] h1')

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from sparsity_core.store import Store
-from tests.browser.conftest import WAIT, App, settle, start_app, stop_app
+from tests.browser.conftest import WAIT, App, assert_files_come, settle, start_app, stop_app
 
 SMALL = "sensitivity?model=digits-mlp"
 HELD = "sensitivity?model=held"
@@ -123,13 +123,7 @@ def test_a_chart_is_saved(swept: App, page: Page, tmp_path: Path) -> None:
     open_sweep(page, swept)
     expect(page.locator(CHART).first).to_be_visible()
     page.get_by_role("button", name="Export").first.click()
-    for kind, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"mod")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=kind, exact=True).click()
-        file = tmp_path / download.value.suggested_filename
-        download.value.save_as(file)
-        assert file.suffix == f".{kind.lower()}"
-        assert file.read_bytes().startswith(begin)
+    assert_files_come(page, tmp_path, table=b"mod")
 
 
 def test_a_killed_server_loses_no_stored_point_and_the_rest_is_offered(
