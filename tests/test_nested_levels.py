@@ -163,13 +163,32 @@ def test_only_a_lone_linear_layer_and_its_weights_go_at_once():
     with torch.no_grad():
         program = fuse(capture(model, x), x)
     kept = torch.ones(6, 6, dtype=torch.bool)
-    ask = partial(together, suffix_of(program, ["one.weight"]), "one.weight")
+    ask = partial(together, suffix_of(program, ["one.weight"]), "one.weight", axes={})
     assert ask([{"one.weight": kept}] * 2) is None  # used twice
     alone = fuse(capture(nn.Sequential(nn.Linear(6, 6)).eval(), x), x)
-    ask = partial(together, suffix_of(alone, ["0.weight"]), "0.weight")
+    ask = partial(together, suffix_of(alone, ["0.weight"]), "0.weight", axes={})
     assert ask([{"0.weight": kept}] * 2) is not None
     assert ask([{"0.weight": kept, "0.bias": kept[0]}] * 2) is None
     assert ask([{"0.weight": ~kept}, {"0.weight": kept}]) is None
+
+
+def test_levels_side_by_side_say_what_each_says_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3)).eval()
+    x, sizes = torch.randn(5, 6), torch.rand(9, 6)
+    levels = [{"0.weight": sizes > least} for least in (0.2, 0.5, 0.9)]
+    with torch.no_grad():
+        program = fuse(capture(model, x), x)
+        suffix = suffix_of(program, ["0.weight"])
+        apart = together(suffix, "0.weight", levels, {})
+        joined = together(suffix, "0.weight", levels, {apart.own.name: 0})
+        assert joined.side_by_side
+        assert not apart.side_by_side
+        found, dense = joined({"input": x}), model[0].weight.clone()
+        for masks, output, other in zip(levels, found, apart({"input": x}), strict=True):
+            torch.testing.assert_close(output, other)
+            model[0].weight.copy_(dense * masks["0.weight"])
+            torch.testing.assert_close(output, model(x))
 
 
 def test_it_pays_for_many_weights_levels_and_rows():

@@ -34,6 +34,7 @@ BATCH = 512  # samples at a time, as train.evaluate has them: other shapes may g
 BUDGET = 2**30  # bytes of dense values that may be kept between layers
 CHECKED = 8  # samples on which a program has to do what the model does before it is used
 CACHE = 2**23  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
+NEAR_CACHE = 2**21  # bytes for the values of all levels side by side: a sixth faster than 2^23
 _SMALLEST = 16  # samples: below, calling the operators takes longer than their work
 
 Learn = Callable[[Tensor, Tensor], None]  # the model's outputs, a program's for the same samples
@@ -179,7 +180,7 @@ class Rerun:
         rows = len(self.inputs) * own // (4 * self.layers[layer].shape[0])
         if not pays(self.layers[layer].size, len(variants), rows):
             return None
-        return together(suffix, layer, variants)
+        return together(suffix, layer, variants, self.axes if self.cut else {})
 
     @torch.no_grad()
     def _compare(
@@ -194,6 +195,8 @@ class Rerun:
     ) -> Callable[[int], list[Tensor]]:
         """As `outputs`, of all variants when the first is asked for; in pieces."""
         needs, size = self.suffixes[layer].needs, self.pieces[layer]
+        if suffix.side_by_side:
+            size = min(size, _power_of_two(NEAR_CACHE // (levels * self.sizes[suffix.own.name])))
 
         @cache
         @torch.no_grad()

@@ -1,6 +1,6 @@
 """A linear layer at all levels of a sweep at once, and what comes behind it level by level."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,14 +18,22 @@ _WORK = 3e8  # multiply-adds saved, or nearly: below, loading the kernel takes l
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """`own` makes the layer's values of all levels, `after` the model's output from one of them."""
+    """`own` makes the layer's values (levels, ...), `after` the model's output from one of them.
+
+    Or from all levels `side_by_side`, as if they were more samples: fewer and larger products.
+    """
 
     own: Step
     after: Suffix
+    side_by_side: bool
 
     def __call__(self, dense: Values) -> list[Tensor]:
         """The model's output at each level."""
-        return [self.after(dense | {self.own.name: value}) for value in self.own.run(dense)]
+        values = self.own.run(dense)
+        if self.side_by_side:
+            outputs: Tensor = self.after({self.own.name: values.flatten(0, 1)})
+            return list(outputs.unflatten(0, (len(values), -1)))
+        return [self.after(dense | {self.own.name: value}) for value in values]
 
 
 def pays(weights: int, levels: int, rows: int) -> bool:
@@ -37,11 +45,14 @@ def pays(weights: int, levels: int, rows: int) -> bool:
     return weights in _WEIGHTS and saved >= _ROWS and weights * saved >= _WORK
 
 
-def together(suffix: Suffix, layer: str, levels: Sequence[Masks]) -> Together | None:
+def together(
+    suffix: Suffix, layer: str, levels: Sequence[Masks], axes: Mapping[str, int]
+) -> Together | None:
     """The suffix for all levels at once; None unless it can be had so.
 
     It can where a fused float32 linear layer alone uses what is masked, and each mask lies within
-    the one before it. Packs the weights as they are now.
+    the one before it. Packs the weights as they are now. `axes`: of the samples, where batches may
+    be cut and joined, by the names of the values.
     """
     users = [step for step in suffix.steps if layer in step.weights]
     call = users[0].call
@@ -55,7 +66,8 @@ def together(suffix: Suffix, layer: str, levels: Sequence[Masks]) -> Together | 
         return None
     nested = NestedLinear(call.linear.weight, codes, len(variants), call.linear.bias)
 
-    def run(x: Tensor, other: Tensor | None = None) -> Iterator[Tensor]:
-        return (call.finished(level, other) for level in nested(x))
+    def run(x: Tensor, other: Tensor | None = None) -> Tensor:
+        return call.finished(nested(x), other)
 
-    return Together(replace(users[0], call=run), behind(suffix, users[0]))
+    own, after = replace(users[0], call=run), behind(suffix, users[0])
+    return Together(own, after, after.needs == {own.name} and axes.get(own.name) == 0)
