@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from typing import Any, ClassVar
 
+from sparsity_core import checkpoint
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.behaviour import Answers, columns, flips
 from sparsity_core.comparison import compare
@@ -82,7 +83,20 @@ class CurvePlan(Planned):
         ]
 
     def run(self, task: Task, points: Sequence[CurvePoint]) -> Iterator[CurveResult]:
-        """A row for each point, in order; a point's own trouble is its row's status."""
+        """A row for each point, in order; a point's own trouble is its row's status.
+
+        What takes long saves itself in `checkpoints` beside the default store, and is deleted there
+        when the next row is asked for.
+        """
+        for row in self.watch(task, points):
+            yield row
+            checkpoint.delete(checkpoint.under_way(row.point_id))
+
+    def watch(self, task: Task, points: Sequence[CurvePoint]) -> Iterator[CurveResult]:
+        """The same rows, and what was saved of a point stays: a job deletes it with the row stored.
+
+        So a process that dies between the two, or a full disk, costs no training.
+        """
         return rows_of(points, lambda point: self._measure(task, point), self.unmeasured)
 
     def unmeasured(self, point: CurvePoint, status: str, message: str) -> CurveResult:
@@ -140,6 +154,7 @@ class CurvePlan(Planned):
             seed=point.seed,
             score_samples=self.setting.score_samples,
             device=self.device,
+            under_way=checkpoint.UnderWay(checkpoint.under_way(point.id)),
         )
         pruned = evaluate(
             last.model, bench.samples, loss=task.loss, metric=task.metric, device=self.device

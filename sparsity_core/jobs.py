@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparsity_core import checkpoint
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
 from sparsity_core.plans import Plan, groups_for
@@ -103,6 +104,8 @@ class Job:
                         self._note(row)
                     continue
                 self.store.add(self.plan.kind, [row])
+                if row.status != "failed":  # what had failed is tried again
+                    checkpoint.delete(checkpoint.under_way(row.point_id))
                 with self._lock:
                     self._under_way.pop(row.point_id, None)
                     self._done += 1

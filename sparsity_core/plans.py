@@ -137,7 +137,7 @@ def groups_for(plan: Plan, points: Sequence[Any], workers: int) -> list[list[Any
 
 def watch(plan: Plan, task: Task, points: Sequence[Any]) -> Iterator[Any]:
     """A row for each point, and rows with status `open` that tell of points under way."""
-    if isinstance(plan, SweepPlan):
+    if isinstance(plan, SweepPlan | CurvePlan):
         return plan.watch(task, points)
     return plan.run(task, points)
 

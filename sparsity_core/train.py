@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sparsity_core.batches import check_labels
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.course import Course
 from sparsity_core.data import Split
 from sparsity_core.errors import NonFiniteError, SparsityError
 from sparsity_core.recipe import Training
+from sparsity_core.resume import advance_, resume_
 from sparsity_core.task import ACCURACY, Metric, PerSample, cross_entropy
 from sparsity_core.trace import eval_mode
 
@@ -102,22 +104,28 @@ def train_(
     seed: int = 0,
     device: str = "cpu",
     on_epoch: Callable[[Progress], None] | None = None,
+    under_way: UnderWay | None = None,
 ) -> list[float]:
     """Train a model in place, on `device`, and leave it there in eval mode.
 
     Returns each epoch's mean loss. What `masks` (True = stays; any parameter by its name) leave
     out is zero before, during and after. `seed` decides the order and dropout; the global random
-    state is left alone. With `training.steps` the last epoch may be a part of one. Raises
-    NonFiniteError when the loss becomes NaN or infinite.
+    state is left alone. With `training.steps` the last epoch may be a part of one. With `under_way`
+    it goes on from where it was saved, with the same result; `on_epoch` hears of later epochs only.
+    Raises NonFiniteError when the loss becomes NaN or infinite.
     """
+    under_way = under_way or UnderWay()
     course = Course(model, split, training, loss=loss, masks=masks, seed=seed, device=device)
     a_round = len(course.sizes)
     epochs = math.ceil(course.steps / a_round)
+    losses = resume_(course, under_way)
     means: list[float] = []
     for epoch in range(1, epochs + 1):
-        losses = course.advance_(epoch * a_round)
-        sizes = course.sizes[: len(losses)]
-        means.append(sum(x * n for x, n in zip(losses, sizes, strict=True)) / sum(sizes))
-        if on_epoch:
+        told = course.step >= min(epoch * a_round, course.steps)
+        advance_(course, epoch * a_round, losses, under_way)
+        own = losses[(epoch - 1) * a_round : epoch * a_round]
+        sizes = course.sizes[: len(own)]
+        means.append(sum(x * n for x, n in zip(own, sizes, strict=True)) / sum(sizes))
+        if on_epoch and not told:
             on_epoch(Progress(epoch, epochs, course.step, course.steps, means[-1], course.rate))
     return means

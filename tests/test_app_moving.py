@@ -14,9 +14,10 @@ from app.moving_form import view_of
 from app.moving_frames import frames_of, pixel_map
 from app.moving_source import example
 from app.moving_words import moving_command, moving_python
+from sparsity_core import checkpoint
 from sparsity_core.cli import measure
 from sparsity_core.cli.main import main
-from sparsity_core.dynamic import RULES, RigL, trial
+from sparsity_core.dynamic import RULES, RigL
 from sparsity_core.dynamic.film import packed, unpacked
 from sparsity_core.dynamic.plan import MovingPlan
 from sparsity_core.dynamic.planning import plan_moving
@@ -112,7 +113,7 @@ def test_train_and_watch(own_store):
 
 
 def test_the_film_of_a_training_under_way_is_shown_at_its_end(own_store, monkeypatch):
-    monkeypatch.setattr(trial, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_LOST", 0.0)
     looks = 4
     monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: Held(2 * looks + 3))
     app = open_page("moving", **SMALL)

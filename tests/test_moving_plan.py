@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from sparsity_core import checkpoint
 from sparsity_core.allocations import Global
 from sparsity_core.cli import main
 from sparsity_core.data import Split
 from sparsity_core.dynamic import RULES, Dense, RigL, SRigL, Static
-from sparsity_core.dynamic import trial as trial_module
 from sparsity_core.dynamic.choice import options_from, rule_with
 from sparsity_core.dynamic.film import Film
 from sparsity_core.dynamic.planning import plan_moving
@@ -146,7 +146,7 @@ def test_a_look_changes_nothing(task):
 
 @pytest.mark.parametrize("kind", ["rigl", "set", "sparse-momentum", "top-kast", "str", "gmp"])
 def test_going_on_after_a_stop_gives_the_same_rows(task, monkeypatch, kind):
-    monkeypatch.setattr(trial_module, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_LOST", 0.0)
     options = {"every": 3} if "every" in RULES.options_of(kind) else {}
     plan = plan_of(task, [RULES.make(kind, **options)])
     points = [p for p in plan.points() if p.training == plan.trainings()[-1]]
@@ -170,14 +170,15 @@ def test_going_on_after_a_stop_gives_the_same_rows(task, monkeypatch, kind):
 
 _KILLED = """
 import os, signal
-from sparsity_core.dynamic import RigL, trial
+from sparsity_core import checkpoint
+from sparsity_core.dynamic import RigL
 from sparsity_core.executors import InProcess
 from sparsity_core.jobs import Job
 from sparsity_core.store import Store
 from tests.test_moving_plan import make_task, plan_of
 import torch
 torch.set_num_threads(1)
-trial._SAVED_EVERY = 0.0
+checkpoint._LOST = 0.0
 update = RigL.update
 def killed(self, state):
     if state.clock.step == 15:

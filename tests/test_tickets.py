@@ -511,11 +511,11 @@ def test_a_damaged_file_is_named(task, tmp_path):
 
 KILLED = """
 import json, sys, torch
+from sparsity_core import checkpoint
 from sparsity_core.plans import plan_from_dict
 from sparsity_core.task import load_task
-from sparsity_core.tickets import watched
 torch.set_num_threads(1)
-watched._SAVED_EVERY = 0.0
+checkpoint._LOST = 0.0
 plan = plan_from_dict(json.load(sys.stdin))
 for row in plan.run(load_task(plan.model), plan.points()):
     print(row.round, flush=True)
@@ -687,7 +687,7 @@ def test_what_is_saved_can_be_looked_at(task, monkeypatch):
     dense, ticket = plan.points()
     assert saved_end(plan, ticket) is None
     assert seen_so_far(ticket) is None
-    monkeypatch.setattr("sparsity_core.tickets.watched._SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_LOST", 0.0)
     seen = []
     end = checkpoint.delete
     monkeypatch.setattr(

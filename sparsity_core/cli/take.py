@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,8 +76,8 @@ def _prune(chosen: argparse.Namespace) -> int:
     recipe = _recipe(chosen)
     check_folder(chosen.out)
     wanted = Wanted(chosen.layout, chosen.shrink, chosen.onnx, chosen.batch, chosen.threads)
-    pruned = _carried_out(chosen, recipe)
-    card = write_package(pruned, chosen.out, wanted)
+    with _carried_out(chosen, recipe) as pruned:
+        card = write_package(pruned, chosen.out, wanted)
     found, unit = pruned.comparison, unit_of(card["metric"])
     print(
         f"{card['model']}: {card['metric']} {unit.said(found.value)} "
@@ -108,7 +110,8 @@ def _check(chosen: argparse.Namespace) -> int:
     asked = Requirements(
         chosen.max_drop, chosen.min_speedup, chosen.confident, chosen.batch, chosen.threads
     )
-    findings = check(_carried_out(chosen, _recipe(chosen)), asked)
+    with _carried_out(chosen, _recipe(chosen)) as pruned:
+        findings = check(pruned, asked)
     for finding in findings:
         verdict = "ok  " if finding.met else "FAIL"
         print(f"{verdict} {finding.what}: {finding.asked}; measured {finding.measured}")
@@ -135,17 +138,22 @@ def _recipe(chosen: argparse.Namespace) -> "Recipe":
     return recipe
 
 
-def _carried_out(chosen: argparse.Namespace, recipe: "Recipe") -> "Pruned":
+@contextmanager
+def _carried_out(chosen: argparse.Namespace, recipe: "Recipe") -> "Iterator[Pruned]":
+    """The pruned model; a process that is killed before the end goes on when it is asked again."""
+    from sparsity_core.checkpoint import UnderWay
     from sparsity_core.export.pruned import carry_out
+    from sparsity_core.machine import resolve_device
+    from sparsity_core.rounds import name_of
     from sparsity_core.task import load_task
 
     task = load_task(reference(chosen))
     tell(task.notes)
-    return carry_out(
-        task,
-        recipe,
-        seed=chosen.seed,
-        score_samples=chosen.score_samples,
-        split=chosen.split,
-        device=chosen.device,
-    )
+    how = {
+        "seed": chosen.seed,
+        "score_samples": chosen.score_samples,
+        "device": resolve_device(chosen.device),
+    }
+    under_way = UnderWay(name_of(task, recipe, **how))
+    yield carry_out(task, recipe, split=chosen.split, under_way=under_way, **how)
+    under_way.delete()

@@ -5,13 +5,13 @@ and what was not is trained again, with the same numbers either way.
 """
 
 import json
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from sparsity_core import checkpoint
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.cost import cost
 from sparsity_core.dynamic.budgets import Budgets, budgets_of
 from sparsity_core.dynamic.course import MovingCourse, Products
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 AnyCourse = MovingCourse | SparseCourse
 
-_SAVED_EVERY = 20.0  # seconds of training that a kill may cost, at most
-_SAVING = 0.02  # share of the time that may go into saving: the film on screen is as late as a save
-
 
 class Trial:
     """A network under training; `measure` takes its points in order."""
@@ -41,11 +38,8 @@ class Trial:
     def __init__(self, task: Task, plan: "MovingPlan", training: "OneTraining") -> None:
         self.task, self.plan, self.training = task, plan, training
         self._rows: dict[int, dict[str, Any]] = {}  # by step, of what was looked at
-        self._course: AnyCourse | None = None
-        self._film: Film | None = None
+        self._stands: tuple[AnyCourse, Film, UnderWay] | None = None
         self._broken: NonFiniteError | None = None
-        self._last_saved = time.monotonic()
-        self._pause = 0.0  # seconds until it is worth saving again
         if saved := checkpoint.load(training.id):
             self._rows = saved["rows"]
 
@@ -64,7 +58,7 @@ class Trial:
 
     def _train_(self, until: int) -> None:
         """Look at every step of the plan's that is not past, up to this one."""
-        course, film = self._standing()
+        course, film, under_way = self._standing()
         for step in self.plan.looks:
             if step in self._rows or step > until:
                 continue
@@ -72,30 +66,26 @@ class Trial:
             course.refresh_()
             film.add_(step, course.live)
             self._rows[step] = self._look(course, sum(losses) / len(losses) if losses else None)
-            if step < self.plan.steps and time.monotonic() - self._last_saved > self._pause:
-                self._save(_under_way(self.training), course=course.save())
+            if step < self.plan.steps and under_way.due:
+                under_way.save_(film=film.to_dict(), rows=self._rows, course=course.save())
         if until == self.plan.steps:
-            state = _on_cpu(course.plain_state())
-            self._save(self.training.id, masks=_on_cpu(course.live), state=state)
-            checkpoint.delete(_under_way(self.training))
+            seen = {"film": film.to_dict(), "rows": self._rows}
+            end = {"masks": _on_cpu(course.live), "state": _on_cpu(course.plain_state())}
+            checkpoint.save(self.training.id, seen | end)
+            under_way.delete()
 
-    def _standing(self) -> tuple[AnyCourse, Film]:
+    def _standing(self) -> tuple[AnyCourse, Film, UnderWay]:
         """The course where it was saved, or before its first step."""
-        if self._course is None or self._film is None:
+        if self._stands is None:
             self._rows = {}
-            self._course = course_of(self.task, self.plan, self.training)
-            self._film = Film.of(self._course.live)
-            if saved := checkpoint.load(_under_way(self.training)):
-                self._course.resume_(saved["course"])
-                self._film, self._rows = Film.from_dict(saved["film"]), saved["rows"]
-        return self._course, self._film
-
-    def _save(self, name: str, **content: Any) -> None:
-        assert self._film is not None
-        started = time.monotonic()
-        checkpoint.save(name, {"film": self._film.to_dict(), "rows": self._rows, **content})
-        self._last_saved = time.monotonic()
-        self._pause = min(_SAVED_EVERY, (self._last_saved - started) / _SAVING)
+            course = course_of(self.task, self.plan, self.training)
+            film, under_way = Film.of(course.live), UnderWay(_under_way(self.training))
+            if saved := under_way.found:
+                with under_way.reading():
+                    course.resume_(saved["course"])
+                    film, self._rows = Film.from_dict(saved["film"]), saved["rows"]
+            self._stands = course, film, under_way
+        return self._stands
 
     def _look(self, course: AnyCourse, train_loss: float | None) -> dict[str, Any]:
         plan, task = self.plan, self.task
@@ -189,7 +179,7 @@ def _samples_of(course: AnyCourse) -> int:
 
 
 def _under_way(training: "OneTraining") -> str:
-    return f"{training.id}-under-way"
+    return checkpoint.under_way(training.id)
 
 
 def _on_cpu(tensors: Masks) -> Masks:

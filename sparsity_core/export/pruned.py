@@ -1,10 +1,12 @@
 """A recipe carried out for good: the model that is left, its masks, and what it is worth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.comparison import Comparison, compare
 from sparsity_core.compress.shrink import Shrunk, shrink
 from sparsity_core.cost import Cost, cost
@@ -49,15 +51,18 @@ def carry_out(
     score_samples: int = 512,
     split: str = "test",
     device: str = "auto",
+    under_way: UnderWay | None = None,
 ) -> Pruned:
     """Prune (and fine-tune) a copy of the task's model and measure it beside the dense one.
 
-    Raises SparsityError for a recipe that cannot be met, and one that empties a layer.
+    `under_way` as for `run`: whoever has taken the model away deletes it. Raises SparsityError for
+    a recipe that cannot be met, and one that empties a layer.
     """
     device = resolve_device(device)
     if reason := recipe.structure.refuses(recipe.sparsity):
         raise SparsityError(reason)
-    *_, last = run(task, recipe, seed=seed, score_samples=score_samples, device=device)
+    how: dict[str, Any] = {"seed": seed, "score_samples": score_samples, "device": device}
+    *_, last = run(task, recipe, **how, under_way=under_way)
     if emptied := last.pruning.emptied:
         raise SparsityError(
             f"no weight is left in {', '.join(emptied)}, so the model has collapsed; choose a "

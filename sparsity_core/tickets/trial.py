@@ -235,7 +235,7 @@ def forget(plan: "TicketPlan") -> None:
 
 
 def _under_way(point: "TicketPoint") -> str:
-    return f"{point.id}-under-way"
+    return checkpoint.under_way(point.id)
 
 
 def _own_seed(point: "TicketPoint") -> int:

@@ -1,20 +1,17 @@
 """A training that is looked at on its way: its validation curve, and the model at its best."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from sparsity_core import checkpoint
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.course import Course, Place
 from sparsity_core.data import Split
 from sparsity_core.task import Metric
 from sparsity_core.train import evaluate
 
 State = dict[str, Tensor]
-
-_SAVED_EVERY = 20.0  # seconds of training that a kill may cost
 
 
 @dataclass
@@ -49,19 +46,18 @@ def train_watched_(
     is there already, and the file is left for the caller to delete.
     """
     seen = Watched()
-    if name and (saved := checkpoint.load(name)):
-        course.go_to_(Place(**saved["place"]))
-        seen = Watched(**saved["seen"])
+    under_way = UnderWay(name)
+    if saved := under_way.found:
+        with under_way.reading():
+            course.go_to_(Place(**saved["place"]))
+            seen = Watched(**saved["seen"])
     else:
         _look_(seen, course, validation, metric, None)
-    last_saved = time.monotonic()
     while course.step < course.steps:
         losses = course.advance_((course.step // every + 1) * every)
         _look_(seen, course, validation, metric, sum(losses) / len(losses))
-        if name and time.monotonic() - last_saved > _SAVED_EVERY:
-            content = {"place": course.place().to_dict(), "seen": seen.to_dict()}
-            checkpoint.save(name, content)
-            last_saved = time.monotonic()
+        if under_way.due:
+            under_way.save_(place=course.place().to_dict(), seen=seen.to_dict())
     return seen
 
 
