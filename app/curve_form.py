@@ -4,12 +4,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import streamlit as st
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from app import cache
 from app.about import about, question
 from app.curve_names import label
-from app.curve_variants import variants, with_training
+from app.curve_variants import variants
 from app.forms import structures, warn_of_unknown
 from app.known_sweeps import with_curves
 from app.state import Frame
@@ -22,6 +21,7 @@ from sparsity_core.schedules import SCHEDULES, Schedule
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import SPLITS
+from sparsity_core.variants import BRIEF, usual_repairs, with_training
 
 _LEVELS = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99)
 _USUAL = (30, 50, 70, 80, 90, 95)
@@ -80,8 +80,10 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
     numbers = right.columns(3, vertical_alignment="bottom")
     about_rounds = "of each schedule but one-shot, and synflow-exponential, which has 100"
     rounds = int(_number(numbers[0], "Rounds", 2, 50, 5, about_rounds))
-    epochs = _number(numbers[1], "Fine-tuning epochs", 0, 200, 1, "after each round; 0 = none")
-    rate = _number(numbers[2], "Learning rate", 0.0, 1.0, 0.01, "SGD with momentum, cosine")
+    epochs = _number(
+        numbers[1], "Fine-tuning epochs", 0, 200, BRIEF.epochs, "after each round; 0 = none"
+    )
+    rate = _number(numbers[2], "Learning rate", 0.0, 1.0, BRIEF.rate, "SGD with momentum, cosine")
     with st.container(horizontal=True, gap="medium"):
         controls = {
             "random": _yes("random", "Random baseline", _RANDOM),
@@ -97,8 +99,8 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
         "schedule": [schedule_of(kind, rounds) for kind in schedules],
         "repair": [repairs_from(text) for text in repairs],
     }
-    if recalibrated and has_batch_norm(frame.model):
-        others["repair"].append(repairs_from("batch-norm"))
+    if recalibrated:
+        others["repair"] += usual_repairs(cache.task(frame.model).model)[1:]
     recipes = variants(frame.recipe, others, crossed)
     # Before the controls: a random baseline keeps the allocation of the recipe that it stands by.
     recipes = [with_curves(recipe, frame.model) for recipe in recipes]
@@ -108,12 +110,6 @@ def _choose_recipes(frame: Frame) -> list[Recipe]:
 
 def _yes(key: str, name: str, about: str, usual: bool = False) -> bool:
     return st.checkbox(name, usual, key=f"curve-{key}", bind="query-params", help=about)
-
-
-def has_batch_norm(model: str) -> bool:
-    """Does the model keep statistics that pruning makes stale?"""
-    modules = cache.task(model).model.modules()
-    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in modules)
 
 
 def _more(column: Any, stage: str, options: list[str], more: str = "") -> list[str]:

@@ -62,12 +62,12 @@ def _options(base: Recipe, family: Sequence[Recipe]) -> str:
     words = [f"--{stage} {_word(base, stage)}" for stage in STAGES]
     if rounds := getattr(base.schedule, "rounds", None):
         words.append(f"--rounds {rounds}")
-    if base.repair:
-        words.append(f"--repair {repairs_label(base.repair).replace(' ', '')}")
+    words.append(f"--repair {repairs_label(base.repair).replace(' ', '') or 'none'}")
     if base.skip:
         words.append(f"--skip {','.join(base.skip)}")
-    if tuned := next((recipe.training for recipe in family if recipe.training), None):
-        words.append(f"--finetune-epochs {tuned.epochs} --rate {tuned.rate!r}")
+    tuned = next((recipe.training for recipe in family if recipe.training), None)
+    words.append(f"--finetune-epochs {tuned.epochs if tuned else 0}")
+    words += [f"--rate {tuned.rate!r}"] if tuned else []
     if any(recipe.shuffled for recipe in family):
         words.append("--shuffled")
     if not all(recipe.rescore for recipe in family):

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.answer_form import MEBI, answer_view
 from app.curve_form import schedule_of
-from app.curve_variants import variants, with_training
+from app.curve_variants import variants
 from app.forms import level
 from app.kernel_run import formats_of
 from app.kernel_run import view_of as kernel_view
@@ -28,6 +28,7 @@ from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
+from sparsity_core.variants import with_training
 
 AnyPlan = SweepPlan | CurvePlan | TicketPlan | MovingPlan | KernelPlan | LatencyPlan
 PAGES = {

@@ -1,7 +1,6 @@
 """The parts of the Trade-off page: what is planned, the curves, the numbers, what went wrong."""
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -15,13 +14,14 @@ from app.live import duration
 from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from sparsity_core.allocations import Manual, Sensitivity
-from sparsity_core.curve import CurvePlan, CurvePoint
+from sparsity_core.curve import CurvePlan
+from sparsity_core.curve_estimate import seconds_of
 from sparsity_core.curve_row import CurveResult
+from sparsity_core.pace import Pace
 from sparsity_core.recipe import STAGES
-from sparsity_core.repairs import repairs_label
-from sparsity_core.schedules import SCHEDULES
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.units import unit_of
+from sparsity_core.variants import BRIEF
 
 _START = 5.0  # seconds until a worker has imported torch and loaded the task
 _MOST = 12  # curves that colours and shapes still tell apart
@@ -33,27 +33,15 @@ def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]
     new = [point for point in plan.points() if point.id not in stored]
     if not new:
         return 0, f"All {len(stored)} points are stored"
-    about = duration(_START + sum(_seconds(point, plan, rows) for point in new))
+    task, pace = cache.task(plan.model), _guessed(plan)
+    about = duration(_START + seconds_of(task, plan, new, rows, pace))
     return len(new), f"Run {len(new)} new points ({len(stored)} stored, about {about})"
 
 
-def _seconds(point: CurvePoint, plan: CurvePlan, rows: Sequence[CurveResult]) -> float:
-    """As points with as much to do took, or a first guess from the time for one sample."""
-    training, targets = point.recipe.training, point.recipe.schedule.targets(0.5)
-    epochs = training.epochs if training else 0
-    known = [
-        row.seconds
-        for row in rows
-        if row.value is not None
-        and row.finetune_epochs == epochs
-        and row.schedule.startswith(SCHEDULES.label(point.recipe.schedule))
-        and row.repair == repairs_label(point.recipe.repair)
-    ]
-    if known:
-        return median(known)
-    trained = 3 * epochs * len(targets) * len(cache.task(plan.model).train)  # forward and backward
-    samples = plan.setting.samples + plan.setting.score_samples + trained
-    return samples * cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+def _guessed(plan: CurvePlan) -> Pace:
+    """By the time for one sample, which is there at once; a step goes forward and backward."""
+    a_sample = cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+    return Pace(3 * BRIEF.batch_size * a_sample, len(cache.task(plan.model).validation) * a_sample)
 
 
 def draw_plan(plan: CurvePlan) -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from sparsity_core.course import Course
 from sparsity_core.recipe import Training
@@ -26,29 +28,30 @@ class Pace:
         return steps * self.step + (steps / every + 1) * self.look
 
 
-def pace_of(task: Task, training: Training, device: str = "cpu") -> Pace:
-    """Measured by a few steps and looks on a copy: about a second for small models.
+def pace_of(task: Task, training: Training | None, device: str = "cpu") -> Pace:
+    """Measured by a few steps (none without a training) and looks on a copy: about a second for
+    small models.
 
     The quickest turn counts: what else runs on the machine is not in it.
     """
-    course = Course(copy.deepcopy(task.model), task.train, training, loss=task.loss, device=device)
-    course.advance_(_STEPS)  # the first steps are slow: memory, and compilers on a GPU
-    return Pace(
-        step=min(_time_of_steps(course) for _ in range(_TURNS)),
-        look=min(_time_of_look(course, task) for _ in range(_LOOKS)),
-    )
+    model = copy.deepcopy(task.model).to(device)
+    step = 0.0
+    if training is not None:
+        # However short the training is: a turn without steps would be the quickest.
+        longer = replace(training, steps=_STEPS * (1 + _TURNS))
+        course = Course(model, task.train, longer, loss=task.loss, device=device)
+        course.advance_(_STEPS)  # the first steps are slow: memory, and compilers on a GPU
+        step = min(_time_of_steps(course) for _ in range(_TURNS))
+    return Pace(step, min(_time_of_look(model, task, device) for _ in range(_LOOKS)))
 
 
 def _time_of_steps(course: Course) -> float:
-    begun, started = course.step, time.perf_counter()
-    course.advance_(begun + _STEPS)
-    # A training may have fewer steps than are measured.
-    return (time.perf_counter() - started) / max(course.step - begun, 1)
-
-
-def _time_of_look(course: Course, task: Task) -> float:
     started = time.perf_counter()
-    evaluate(
-        course.model, task.validation, loss=task.loss, metric=task.metric, device=course.device
-    )
+    course.advance_(course.step + _STEPS)
+    return (time.perf_counter() - started) / _STEPS
+
+
+def _time_of_look(model: nn.Module, task: Task, device: str) -> float:
+    started = time.perf_counter()
+    evaluate(model, task.validation, loss=task.loss, metric=task.metric, device=device)
     return time.perf_counter() - started

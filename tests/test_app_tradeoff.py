@@ -10,7 +10,7 @@ from safetensors.torch import load
 
 from app import cache
 from app.curve_names import in_common, label, names, stages
-from app.curve_variants import variants, with_training
+from app.curve_variants import variants
 from app.curve_words import curve_command, curve_python
 from app.tradeoff_behaviour import floor_of
 from app.tradeoff_charts import AXES, curves, frame_of, summary
@@ -28,6 +28,7 @@ from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import load_task
+from sparsity_core.variants import with_training
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
 
 __all__ = ["own_store"]

@@ -1,6 +1,7 @@
 """The command `sparsity`, as a person types it."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -14,12 +15,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sparsity_core.cli import main
+from sparsity_core.cli import main, measure
 from sparsity_core.recipe import STAGES
-from sparsity_core.repairs import REPAIRS
+from sparsity_core.repairs import REPAIRS, repairs_label
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import catalog, load_task
+from sparsity_core.variants import BRIEF
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = (
@@ -104,6 +106,37 @@ def test_curve_before_and_after_fine_tuning_with_the_random_baseline(tmp_path):
         assert found["magnitude", 0, seed] > found["random", 0, seed]
 
 
+@pytest.mark.parametrize(
+    ("words", "repairs", "epochs"),
+    [
+        ("curve digits-resnet", ["", "batch-norm"], [0, 1]),
+        ("curve digits-mlp", [""], [0, 1]),
+        ("curve digits-resnet --repair none --finetune-epochs 0", [""], [0]),
+        ("curve digits-resnet --repair least-squares", ["least-squares"], [0, 1]),
+        ("curve tests.test_cli:frozen", [""], [0]),
+    ],
+)
+def test_a_curve_is_raw_with_batch_norms_anew_and_fine_tuned(
+    words, repairs, epochs, capsys, monkeypatch
+):
+    planned = []
+    monkeypatch.setattr(measure, "execute", lambda plan, *_: planned.append(plan) or 0)
+    assert main([*words.split(), "--sparsities", ".5,.9", "--samples", "50"]) == 0
+    (plan,) = planned
+    found = [(repairs_label(r.repair), r.training) for r in plan.recipes]
+    assert found == [(r, BRIEF if n else None) for n in epochs for r in repairs]
+    points = 2 * len(found)
+    told = f"{points} points to measure, {points - 2 * len(repairs)} of them fine-tuned: about "
+    assert told in capsys.readouterr().err
+
+
+def frozen():
+    """A task whose model has nothing to train."""
+    task = load_task("digits-mlp")
+    task.model.requires_grad_(False)
+    return dataclasses.replace(task, name="tests.test_cli:frozen")
+
+
 @pytest.mark.parametrize("stage", [*STAGES, "repair", "model"])
 def test_lists_show_every_choice(stage, capsys):
     assert main([f"{stage}s"]) == 0
@@ -114,8 +147,9 @@ def test_lists_show_every_choice(stage, capsys):
 def test_a_curve_is_mended_and_has_its_controls(tmp_path):
     file = tmp_path / "curve.json"
     arguments = "curve digits-lenet --structure out-channel --schedule geometric --rounds 2"
-    more = "--sparsities .5 --samples 100 --repair least-squares+batch-norm --shuffled"
-    assert main([*arguments.split(), *more.split(), "--scored-once", "--out", str(file)]) == 0
+    arguments += " --sparsities .5 --samples 100 --repair least-squares+batch-norm --shuffled"
+    more = f"--scored-once --finetune-epochs 0 --out {file}"
+    assert main([*arguments.split(), *more.split()]) == 0
     rows = json.loads(file.read_text())
     assert {(row["scorer"], row["schedule"]) for row in rows} == {
         ("magnitude", "geometric(rounds=2)"),
@@ -129,7 +163,8 @@ def test_a_curve_is_mended_and_has_its_controls(tmp_path):
 def test_sensitivity_goes_by_a_stored_sweep(tmp_path, capsys):
     assert main("sweep digits-mlp --sparsities .5,.9,1 --samples 50".split()) == 0
     run = Store().runs()[0].id
-    curve = "curve digits-mlp --sparsities .8 --samples 50 --allocation sensitivity".split()
+    curve = "curve digits-mlp --sparsities .8 --samples 50 --finetune-epochs 0".split()
+    curve += ["--allocation", "sensitivity"]
     assert main([*curve, "--curves", run[:8], "--out", str(tmp_path / "curve.json")]) == 0
     (row,) = json.loads((tmp_path / "curve.json").read_text())
     assert row["allocation"].startswith("sensitivity(curves")

@@ -81,10 +81,22 @@ def test_bad_requests(task, recipe, options, message):
         Tuning(task, recipe, **options)
 
 
-def test_a_pace_by_eye_and_that_of_this_machine(task):
+def test_a_pace_by_eye_and_that_of_this_machine(task, monkeypatch):
     assert Pace(0.5, 2.0).seconds(40, 20) == 40 * 0.5 + 3 * 2.0
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
-    found = pace_of(task, TRAINING)
+    made, advance_ = [], Course.advance_
+
+    def noted(course, until=None):
+        made.append(-course.step)
+        losses = advance_(course, until)
+        made[-1] += course.step
+        return losses
+
+    monkeypatch.setattr(Course, "advance_", noted)
+    found = pace_of(task, replace(TRAINING, steps=7))
+    assert made == [5] * 6  # however short the training is: no turn is quick for want of steps
     assert found.step > 0
     assert found.look > 0
+    assert pace_of(task, None).step == 0
+    assert len(made) == 6
     assert all(torch.equal(before[name], task.model.state_dict()[name]) for name in before)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sparsity_core.cli.curve import add_curve_options
 from sparsity_core.cli.kernels import add_kernels
 from sparsity_core.cli.own import add_own
 from sparsity_core.cli.report import add_report
@@ -103,29 +104,12 @@ def _add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_curve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    curve = commands.add_parser("curve", help="prune the whole model, before and after fine-tuning")
+    curve = commands.add_parser(
+        "curve",
+        help="prune the whole model: as pruned, with batch norms anew, and fine-tuned",
+    )
     _add_where(curve)
-    curve.add_argument("--scorer", default="magnitude")
-    curve.add_argument("--structure", default="unstructured")
-    curve.add_argument("--allocation", default="uniform")
-    curve.add_argument("--schedule", default="one-shot")
-    curve.add_argument("--rounds", type=int, help="of the schedule; default: its own")
-    curve.add_argument(
-        "--repair", default="", metavar="A+B", help="after each round, one after the other"
-    )
-    curve.add_argument(
-        "--curves", metavar="RUN", help="the sweep that the allocation `sensitivity` goes by"
-    )
-    curve.add_argument("--skip", default="", metavar="NAME,...", help="layers that stay dense")
-    curve.add_argument("--finetune-epochs", type=int, default=0, help="after each round; default 0")
-    curve.add_argument("--rate", type=float, default=0.01, help="learning rate of fine-tuning")
-    curve.add_argument("--seeds", "--seed", dest="seeds", default="0", metavar="S,S")
-    curve.add_argument("--random", action="store_true", help="add the random baseline")
-    curve.add_argument("--shuffled", action="store_true", help="add masks shuffled within layers")
-    curve.add_argument(
-        "--scored-once", action="store_true", help="add rounds that all go by the dense scores"
-    )
-    curve.set_defaults(action=_curve)
+    add_curve_options(curve)
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:
@@ -163,12 +147,6 @@ def _sweep(chosen: argparse.Namespace) -> int:
     from sparsity_core.cli.measure import sweep
 
     return sweep(chosen)
-
-
-def _curve(chosen: argparse.Namespace) -> int:
-    from sparsity_core.cli.measure import curve
-
-    return curve(chosen)
 
 
 def _models(_: argparse.Namespace) -> int:

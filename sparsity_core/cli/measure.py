@@ -1,35 +1,24 @@
-"""`sparsity sweep` and `sparsity curve`: plan, run with a progress bar, print, write."""
+"""`sparsity sweep`, and what all measure by: run with a progress bar, print, write."""
 
 import argparse
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.cli.files import check_target, write_rows
 from sparsity_core.cli.own import reference, tell
 from sparsity_core.cli.table import print_rows
-from sparsity_core.controls import with_controls
 from sparsity_core.cost import cost
-from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor, InProcess, WorkerProcesses
 from sparsity_core.jobs import submit
 from sparsity_core.plans import Plan
-from sparsity_core.recipe import Recipe, Training
-from sparsity_core.repairs import repairs_from
-from sparsity_core.schedules import SCHEDULES
-from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
-from sparsity_core.structures import STRUCTURES
-from sparsity_core.sweep.choice import guided_by
 from sparsity_core.sweep.engine import held_bytes
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
-from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.work import work_of
@@ -52,47 +41,9 @@ def sweep(chosen: argparse.Namespace) -> int:
         engine=chosen.engine,
         question=_question(chosen),
         memory=_bytes(chosen.memory) if chosen.memory else BUDGET,
-        **_shared(chosen),
+        **shared(chosen),
     )
     return execute(plan, task, chosen)
-
-
-def curve(chosen: argparse.Namespace) -> int:
-    """`sparsity curve`."""
-    check_target(chosen.out)
-    task = load_task(reference(chosen))
-    tell(task.notes)
-    rounds = {} if chosen.rounds is None else {"rounds": chosen.rounds}
-    as_pruned = Recipe(
-        scorer=SCORERS.make(chosen.scorer),
-        structure=STRUCTURES.make(chosen.structure),
-        allocation=ALLOCATIONS.make(chosen.allocation),
-        schedule=SCHEDULES.make(chosen.schedule, **rounds),
-        skip=tuple(names(chosen.skip)),
-        repair=repairs_from(chosen.repair),
-    )
-    if chosen.curves:
-        as_pruned = guided_by(_swept(chosen), as_pruned)
-    recipes = with_controls(
-        [as_pruned],
-        random=chosen.random,
-        shuffled=chosen.shuffled,
-        scored_once=chosen.scored_once,
-    )
-    tuning = Training(epochs=chosen.finetune_epochs, rate=chosen.rate)
-    if tuning.epochs:
-        recipes += [replace(recipe, training=tuning) for recipe in recipes]
-    return execute(plan_curve(task, recipes=recipes, **_shared(chosen)), task, chosen)
-
-
-def _swept(chosen: argparse.Namespace) -> list[Result]:
-    """The rows of the sweep that the option names."""
-    store = Store(chosen.store)
-    plan = store.plan(store.run(chosen.curves).id)
-    if not isinstance(plan, SweepPlan):
-        raise SparsityError(f"--curves {chosen.curves}: is no sweep; `sparsity runs` lists them")
-    rows: list[Result] = store.rows(plan)
-    return rows
 
 
 def execute(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> int:
@@ -199,7 +150,8 @@ def numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
     return found
 
 
-def _shared(chosen: argparse.Namespace) -> dict[str, Any]:
+def shared(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What sweep and curve share, as the keywords of their plans."""
     return {
         "sparsities": numbers(chosen.sparsities, "sparsities", float),
         "seeds": numbers(chosen.seeds, "seeds", int),

@@ -13,7 +13,7 @@ from sparsity_core.sweep.trials import ENGINE as EARLY
 _OWN: dict[str, Callable[[Any], None]] = {"kernels": print_kernels, "latency": print_latency}
 _COLUMNS = {
     "sweep": ("layer", "scorer", "structure"),
-    "curve": ("scorer", "structure", "allocation", "schedule", "finetune_epochs"),
+    "curve": ("scorer", "structure", "allocation", "schedule", "repair", "finetune_epochs"),
 }
 
 _DROPS = "drop from dense in points, with a paired 95 % interval"
@@ -90,7 +90,7 @@ def _line(kind: str, row: Any) -> dict[str, str]:
         return _training(row)
     if kind == "moving":
         return _moving(row)
-    names = {name.replace("_", " "): str(getattr(row, name)) for name in _COLUMNS[kind]}
+    names = {n.replace("_", " "): str(getattr(row, n)) or "none" for n in _COLUMNS[kind]}
     achieved = row.achieved_sparsity
     line = names | {
         "asked": f"{100 * row.sparsity:g}%",
