@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import cache, live
 from app.early_view import current_rows, shown_plans
+from app.finished import draw_finished
 from app.other_results import draw_other
 from app.sensitivity_view import draw_answer, draw_results, warn_of_card
 from app.state import frame
@@ -31,6 +32,8 @@ try:
             warn_of_card(plan, rows)
             draw_results(plan, rows)
             draw_answer(plan, rows)
+        elif shipped := cache.entry(plan.model).sensitivity():
+            draw_finished(shipped, draw_results, "this sweep")
         else:
             st.info("No point of this sweep is stored yet. Run it: the results appear here.")
 

@@ -23,8 +23,16 @@ def read_card(name: str, folder: Path = WEIGHTS) -> dict[str, Any] | None:
 
 
 def read_sensitivity(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """A finished sweep that ships with the model: its `command` and its `rows`; None without."""
+    """A finished sweep that ships with the model; None without.
+
+    Its `command`, `plan` and `rows`. `sample_models.first_results` makes it.
+    """
     return _read(folder / f"{name}-sensitivity.json")
+
+
+def read_curve(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """A finished whole-model curve that ships with the model, like its sweep; None without."""
+    return _read(folder / f"{name}-curve.json")
 
 
 def read_export(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:

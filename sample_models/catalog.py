@@ -5,6 +5,7 @@ from functools import partial
 from sample_models.card import (
     load_weights_,
     read_card,
+    read_curve,
     read_export,
     read_kernels,
     read_moving,
@@ -49,6 +50,7 @@ CATALOG = {
         partial(read_moving, name),
         partial(read_export, name),
         kernels=read_kernels,
+        curve=partial(read_curve, name),
     )
     for name, sample in SAMPLES.items()
 }

@@ -103,6 +103,7 @@ class CatalogEntry:
     moving: Callable[[], Mapping[str, Any] | None] = lambda: None  # another, with moving masks
     export: Callable[[], Mapping[str, Any] | None] = lambda: None  # what an export has given
     kernels: Callable[[], Mapping[str, Any] | None] = lambda: None  # finished timings
+    curve: Callable[[], Mapping[str, Any] | None] = lambda: None  # of whole models
 
 
 def catalog() -> dict[str, CatalogEntry]:

@@ -21,7 +21,7 @@ from sparsity_core.cli.main import main
 from sparsity_core.executors import WorkerProcesses
 from sparsity_core.store import Store
 from sparsity_core.sweep.choice import sparsest_within
-from sparsity_core.task import load_task
+from sparsity_core.task import catalog, load_task
 from tests.app_session import Held, open_page, own_store, texts, wait_for_jobs
 
 __all__ = ["own_store"]
@@ -56,6 +56,20 @@ def test_a_link_opens_the_view_and_computes_nothing(own_store):
     assert "(0 stored, about" in app.button(key="start").label
 
 
+def assert_example(app: AppTest) -> None:
+    """Before a sweep the page shows one that ships, by the command that makes it."""
+    shipped = catalog()["digits-lenet"].sensitivity()
+    assert "A finished example" in [header.value for header in app.subheader]
+    assert f"`{shipped['command']}` made this one" in texts(app)
+    assert len(app.get("vega_lite_chart")) == 3
+
+
+def test_a_model_without_a_finished_example_says_that_nothing_is_stored(own_store):
+    app = open_page("sensitivity", model="digits-mlp")
+    assert "No point of this sweep is stored yet" in app.info[0].value
+    assert not app.get("vega_lite_chart")
+
+
 def test_the_look_before_says_what_is_refused_and_why(own_store):
     app = open_page("sensitivity", model="digits-mobilenet", structure="2:4")
     look = app.dataframe[0].value.set_index("layer")
@@ -68,8 +82,10 @@ def test_the_look_before_says_what_is_refused_and_why(own_store):
 
 def test_the_look_before_counts_the_skipped_points(own_store):
     app = open_page("sensitivity", structure="2:4")
-    (told,) = [e.label for e in app.expander if "skipped" in e.label]
+    told = next(e.label for e in app.expander if "skipped" in e.label)
+    assert_example(app)
     app = start(app)
+    assert "A finished example" not in [header.value for header in app.subheader]
     rows = cache.store().rows(plan_on(app))
     skipped = sum(row.status == "skipped" for row in rows)
     assert told == f"4 layers pruned, one at a time; {skipped} points will be skipped"

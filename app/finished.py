@@ -1,0 +1,21 @@
+"""Finished examples that ship with this version, where nothing of a plan is measured yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from sparsity_core.plans import Plan, plan_from_dict, row_from_dict
+
+
+def draw_finished(
+    shipped: Mapping[str, Any], draw: Callable[[Any, Sequence[Any]], None], what: str
+) -> None:
+    """An example's plan and rows, as a page draws its own; `what` nobody has measured yet."""
+    st.subheader("A finished example")
+    st.caption(
+        f"No point of {what} is stored yet. `{shipped['command']}` made this one, which ships with "
+        "this version; yours takes its place."
+    )
+    plan: Plan = plan_from_dict(shipped["plan"])
+    draw(plan, [row_from_dict(plan.kind, row) for row in shipped["rows"]])
