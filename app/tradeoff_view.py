@@ -78,9 +78,6 @@ def _sweeps_behind(plan: CurvePlan) -> list[str]:
 
 def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     """Everything that is stored of a plan: chart, numbers, points without a sound number."""
-    if not rows:
-        st.info("No point of this comparison is stored yet. Run it: the curves appear here.")
-        return
     table = frame_of(rows, plan)
     axis = st.segmented_control(
         "Horizontal axis", list(AXES), default="Sparsity", required=True, key="curve-axis",

@@ -15,7 +15,7 @@ COMMANDS = {
     "sensitivity": f"sparsity sweep {MODEL} --scorers magnitude,taylor,random "
     "--structures unstructured,out-channel,2:4 --sparsities .3,.5,.7,.8,.9,.95",
     "curve": f"sparsity curve {MODEL} --sparsities .3,.5,.7,.8,.9,.95,.98 --random "
-    "--finetune-epochs 3 --seeds 0,1,2",
+    "--finetune-epochs 5 --rate .05 --seeds 0,1,2",
 }
 _DIGITS = 6
 

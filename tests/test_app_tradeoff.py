@@ -231,6 +231,15 @@ def test_a_link_opens_the_view_and_computes_nothing(own_store):
     assert cache.store().runs() == []
 
 
+def test_the_first_screen_is_a_finished_example(own_store):
+    app = open_page("tradeoff")
+    assert not app.exception
+    shipped = cache.entry("digits-lenet").curve()
+    assert f"`{shipped['command']}` made this one" in texts(app)
+    assert len(app.get("vega_lite_chart")) == 1
+    assert "No point of this comparison" in open_page("tradeoff", model="digits-mlp").info[0].value
+
+
 def test_a_run_fills_the_page_and_is_there_when_it_is_opened_again(own_store):
     link = SMALL | {"curve-structure": ["2:4"], "curve-epochs": "1"}
     app = open_page("tradeoff", **link)

@@ -15,6 +15,7 @@ from sample_models.samples import SAMPLES
 from sample_models.train import fit, main
 from sparsity_core.data import load_data
 from sparsity_core.errors import SparsityError
+from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import catalog, load_task
 from sparsity_core.train import evaluate
@@ -214,3 +215,17 @@ def test_in_eval_mode_images_are_themselves():
     images, seen, model = varied(2, True)
     assert not torch.equal(seen, images)
     assert torch.equal(model.eval()(images), images)
+
+
+@pytest.mark.parametrize("kind", ["sensitivity", "curve"])
+def test_a_finished_example_is_what_its_plan_gives(kind):
+    shipped = getattr(catalog()["digits-lenet"], kind)()
+    task, plan = load_task("digits-lenet"), plan_from_dict(shipped["plan"])
+    assert plan.setting.model_digest == task.model_digest
+    points = plan.points()
+    assert [row["point_id"] for row in shipped["rows"]] == [point.id for point in points]
+    (row,) = plan.run(task, points[:1])
+    expected = row_from_dict(plan.kind, shipped["rows"][0])
+    assert (row.value, row.achieved_sparsity) == pytest.approx(
+        (expected.value, expected.achieved_sparsity), abs=1e-6
+    )
