@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from app import cache
@@ -13,6 +15,8 @@ from sparsity_core.executors import Group, InProcess, Stopped
 from sparsity_core.plans import Plan
 
 MAIN = Path(__file__).parent.parent / "app" / "main.py"
+# Each AppTest looks for components in all installed packages, 0.3 s: they stay as they are.
+manifest_scanner.scan_component_manifests = once(manifest_scanner.scan_component_manifests)
 
 
 @pytest.fixture
