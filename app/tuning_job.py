@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 import streamlit as st
 from safetensors.torch import save
 
+from sparsity_core.checkpoint import UnderWay
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
+from sparsity_core.rounds import name_of
 from sparsity_core.task import Task
 from sparsity_core.tuning import Look, Step, Tuning
 
@@ -56,23 +59,37 @@ class TuningJob:
 
     def _run(self) -> None:
         try:
-            self.tuning = Tuning(
-                self.task,
-                self.recipe,
-                every=self.every,
-                patience=self.patience,
-                device=self.device,
-            )
-            for step in self.tuning:
-                self.steps.append(step)
-                if self.stopped:
-                    return
+            under_way = UnderWay(self._name)
+            try:
+                self._train(under_way)
+            finally:  # only a server that dies leaves it: the same fine-tune goes on from there
+                under_way.delete()
         except SparsityError as error:
             self.error = str(error)
         except Exception as error:  # noqa: BLE001 - a thread must end with a word, not in silence
             self.error = f"unexpected {error!r}; please report it"
         finally:
             self.ended.set()
+
+    def _train(self, under_way: UnderWay) -> None:
+        self.tuning = Tuning(
+            self.task,
+            self.recipe,
+            every=self.every,
+            patience=self.patience,
+            device=self.device,
+            under_way=under_way,
+        )
+        for step in self.tuning:
+            self.steps.append(step)
+            if self.stopped:
+                return
+
+    @property
+    def _name(self) -> str:
+        # Seed and samples are those that Tuning takes by itself.
+        named = name_of(self.task, self.recipe, seed=0, score_samples=512, device=self.device)
+        return digest_of(["tuning", named, self.every, self.patience])
 
 
 @st.cache_resource(show_spinner=False)

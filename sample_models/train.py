@@ -17,7 +17,9 @@ from sample_models.augment import Augmented
 from sample_models.card import WEIGHTS, write_card, write_weights
 from sample_models.catalog import SPLIT_SEED
 from sample_models.samples import SAMPLES, Sample
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.data import Dataset, load_data
+from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.train import Progress, evaluate, train_
 
@@ -27,8 +29,12 @@ def fit(
     data: Dataset,
     seed: int,
     on_epoch: Callable[[Progress, nn.Module], None] | None = None,
+    under_way: UnderWay | None = None,
 ) -> nn.Module:
-    """A sample model trained from nothing; `seed` decides first weights, order and shifts."""
+    """A sample model trained from nothing; `seed` decides first weights, order and shifts.
+
+    With `under_way` it goes on from where it was saved.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = sample.build()
@@ -41,6 +47,7 @@ def fit(
         sample.training,
         seed=seed,
         on_epoch=None if on_epoch is None else lambda progress: on_epoch(progress, model),
+        under_way=under_way,
     )
     return model
 
@@ -118,12 +125,15 @@ def _train_and_write(choices: argparse.Namespace) -> None:
         write_weights(f"{name}.partial", model, folder)
         print(f"epoch {progress.epoch}/{progress.epochs}: loss {progress.loss:.4f}", flush=True)
 
-    model = fit(sample, data, choices.seed, save_and_tell)
+    what = [name, data.train.digest, asdict(sample.training), sample.shift, sample.mirror]
+    under_way = UnderWay(digest_of(["sample model", what, choices.seed]))
+    model = fit(sample, data, choices.seed, save_and_tell, under_way)
     card = describe(
         name, sample, data, choices.seed, choices.spread, model, write_weights(name, model, folder)
     )
     write_card(name, card, folder)
     (folder / f"{name}.partial.safetensors").unlink(missing_ok=True)
+    under_way.delete()
     print(f"{name}: {card['accuracy']['test']['value']:.2%} on test, {card['spread']}")
 
 

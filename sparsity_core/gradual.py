@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.course import Course
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Batch, Probe
 from sparsity_core.prune import prune
 from sparsity_core.recipe import Recipe
+from sparsity_core.resume import advance_, resume_
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,38 @@ def prune_gradually_(
     gradual: Gradual,
     batches: list[Batch],
     on_pruned: Callable[[int, float], None] | None = None,
+    under_way: UnderWay | None = None,
 ) -> list[float]:
     """Take a course to its end while pruning it by a recipe; each step's loss.
 
     Scores are made anew each time, on `batches`; what is gone stays gone. The recipe's schedule,
-    repair and training play no part. Raises SparsityError when the course ends before the pruning,
-    or has passed its beginning.
+    repair and training play no part. With `under_way` a course before its first step goes on from
+    where it was saved, with the same result; `on_pruned` hears of what comes then. Raises
+    SparsityError when the course ends before the pruning, or has passed its beginning.
     """
     if gradual.end > course.steps or gradual.begin < course.step:
         raise SparsityError(
             f"gradual: prune between the steps {course.step} and {course.steps}, got "
             f"{gradual.begin} to {gradual.end}"
         )
-    losses: list[float] = []
+    under_way = under_way or UnderWay()
+    pruned = -1  # the step of the last pruning that was saved
+    if found := under_way.found:
+        with under_way.reading():
+            course.mask_(found["masks"])
+            pruned = found["pruned"]
+    losses = resume_(course, under_way)
     for step in gradual.steps():
-        losses += course.advance_(step)
+        under_way.along = {"masks": course.masks, "pruned": pruned}
+        if step <= pruned:
+            continue
+        advance_(course, step, losses, under_way)
         target = gradual.sparsity(step, recipe.sparsity)
         probe = Probe(course.model, batches, course.measured_loss, course.masks, course.seed)
         course.mask_(prune(probe, replace(recipe, sparsity=target)).masks)
+        pruned = step
         if on_pruned:
             on_pruned(step, target)
-    return losses + course.advance_()
+    under_way.along = {"masks": course.masks, "pruned": pruned}
+    advance_(course, course.steps, losses, under_way)
+    return losses

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.papers.experiment import Kept
 from sparsity_core import checkpoint, rounds
 from sparsity_core.checkpoint import UnderWay
 from sparsity_core.cli.main import main
@@ -18,15 +19,19 @@ from sparsity_core.course import Course
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import InProcess
+from sparsity_core.gradual import Gradual, prune_gradually_
 from sparsity_core.jobs import Job
 from sparsity_core.recipe import Recipe, Training
 from sparsity_core.repairs import LeastSquares, repairs_from
 from sparsity_core.rounds import name_of, run
 from sparsity_core.schedules import Geometric
 from sparsity_core.scorers import Taylor
+from sparsity_core.setting import draw_batches
 from sparsity_core.store import Store
 from sparsity_core.task import load_task
+from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.train import train_
+from sparsity_core.tuning import Tuning
 
 TRAINING = Training(epochs=3, rate=0.02)
 STEPS = 3 * 17  # of a training: batches of 64 of the 1078 images
@@ -127,7 +132,9 @@ import torch
 from sparsity_core import checkpoint
 from sparsity_core.course import Course
 from sparsity_core.executors import InProcess
+from sparsity_core.gradual import Gradual, prune_gradually_
 from sparsity_core.jobs import Job
+from sparsity_core.setting import draw_batches
 from sparsity_core.store import Store
 from sparsity_core.task import load_task
 from tests.test_resume import plan_of
@@ -290,3 +297,64 @@ def test_epochs_are_told_once(task, monkeypatch):
     assert same(state, final)
     assert [p.epoch for p in first] == [1, 2]
     assert first + second == undisturbed
+
+
+def test_gradual_pruning_goes_on(task, monkeypatch):
+    gradual = Gradual(begin=10, end=40, every=10)
+
+    def train(under_way=None):
+        told, model = [], fresh_model(task, 0)
+        course = Course(model, task.train, TRAINING, loss=task.loss)
+        batches = draw_batches(task.train, 100, 0, "cpu")
+        losses = prune_gradually_(
+            course, ONE_SHOT, gradual, batches, lambda step, _: told.append(step), under_way
+        )
+        return losses, course.masks, course.state(), told
+
+    killed(monkeypatch, Course, "_one_step_", 33, lambda: train(UnderWay("gradual")))
+    resumed, whole = train(UnderWay("gradual")), train()
+    assert resumed[0] == whole[0]
+    assert same(resumed[1], whole[1])
+    assert same(resumed[2], whole[2])
+    assert (resumed[3], whole[3]) == ([40], [10, 20, 30, 40])
+
+
+def test_a_brief_fine_tune_goes_on_and_gives_what_was_seen_again(task, monkeypatch, steps):
+    whole = Tuning(task, ONE_SHOT, every=10)
+    expected = list(whole)
+    killed(
+        monkeypatch,
+        Course,
+        "_one_step_",
+        33,
+        lambda: list(Tuning(task, ONE_SHOT, every=10, under_way=UnderWay("tuning"))),
+    )
+    steps.clear()
+    resumed = Tuning(task, ONE_SHOT, every=10, under_way=UnderWay("tuning"))
+    assert list(resumed) == expected
+    assert len(steps) == STEPS - 33
+    assert resumed.looks == whole.looks
+    assert same(resumed.best_state, whole.best_state)
+    assert same(resumed.course.state(), whole.course.state())
+
+
+def test_the_numbers_of_a_paper_are_kept_until_its_table_is_printed(tmp_path):
+    measured = []
+
+    def measure(under_way):
+        measured.append(under_way("dense").found)
+        under_way("dense").save_(place=1)
+        if len(measured) == 1:
+            raise Killed
+        return [1.5, 2]
+
+    with pytest.raises(Killed):
+        Kept().numbers(["a paper", 0], measure)
+    assert Kept().numbers(["a paper", 0], measure) == [1.5, 2.0]
+    assert measured == [{}, {"place": 1}]  # the training goes on, and its file is then deleted
+    kept = Kept()
+    assert kept.numbers(["a paper", 0], measure) == [1.5, 2.0]
+    assert len(measured) == 2
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    kept.forget()
+    assert not list((tmp_path / "checkpoints").iterdir())

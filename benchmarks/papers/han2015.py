@@ -12,16 +12,20 @@ retrains in turns. What was found is in RESULTS.md.
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
+from benchmarks.papers.experiment import Kept
 from benchmarks.papers.verdict import Claim, print_table
 from sparsity_core.allocations import Manual
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.recipe import Recipe, Training
 from sparsity_core.rounds import run
 from sparsity_core.task import Task, load_task
-from sparsity_core.tickets.fresh import fresh_model
+from sparsity_core.tickets.fresh import fresh_model, origin
 from sparsity_core.train import evaluate, train_
 
 KEPT = {"fc1.weight": 0.08, "fc2.weight": 0.09, "fc3.weight": 0.26}
@@ -29,18 +33,24 @@ DENSE = Training(rate=0.05, batch_size=100, weight_decay=5e-4)
 
 
 def errors_of(
-    task: Task, seed: int, epochs: int, rounds: int, rate_share: float
+    task: Task,
+    seed: int,
+    epochs: int,
+    rounds: int,
+    rate_share: float,
+    under_way: Callable[[str], UnderWay],
 ) -> tuple[float, float, float, float]:
     """Test errors in per cent, dense, pruned and retrained, and the share of weights that stay."""
     training = replace(DENSE, epochs=epochs)
     model = fresh_model(task, seed)
-    train_(model, task.train, training, loss=task.loss, seed=seed)
+    dense_under_way = under_way("dense")
+    train_(model, task.train, training, loss=task.loss, seed=seed, under_way=dense_under_way)
     tuning = replace(training, rate=training.rate * rate_share, epochs=epochs // rounds)
     current = replace(task, model=model)
     *_, pruned = run(current, _recipe(1.0), seed=seed)
     for number in range(1, rounds + 1):
         recipe = replace(_recipe(number / rounds), training=tuning)
-        *_, retrained = run(current, recipe, seed=seed)
+        *_, retrained = run(current, recipe, seed=seed, under_way=under_way(f"round-{number}"))
         current = replace(task, model=retrained.model)
     masks = retrained.pruning.masks.values()
     left = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
@@ -65,10 +75,12 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     task = load_task("mnist-lenet-300-100")
-    found = []
+    found, kept = [], Kept()
     for seed in map(int, chosen.seeds.split(",")):
         started = time.perf_counter()
-        found.append(errors_of(task, seed, chosen.epochs, chosen.rounds, chosen.rate_share))
+        how = (seed, chosen.epochs, chosen.rounds, chosen.rate_share)
+        what = ["han2015", origin(task), task.train.digest, how]
+        found.append(kept.numbers(what, partial(errors_of, task, *how)))
         dense, before, after, left = found[-1]
         print(
             f"seed {seed}: {left:.2%} left; error {dense:.2f} % dense, {before:.2f} % pruned, "
@@ -84,6 +96,7 @@ def main() -> None:
     print_table(
         claims, f"LeNet-300-100, MNIST test error, {chosen.epochs} + {chosen.epochs} epochs"
     )
+    kept.forget()
 
 
 if __name__ == "__main__":

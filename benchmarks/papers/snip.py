@@ -11,18 +11,22 @@ here biases stay and 5,000 of 60,000 samples are held out.
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
+from benchmarks.papers.experiment import Kept
 from benchmarks.papers.verdict import Claim, print_table
 from sparsity_core.allocations import Global
+from sparsity_core.checkpoint import UnderWay
 from sparsity_core.probe import Probe
 from sparsity_core.prune import prune
 from sparsity_core.recipe import Recipe, Training
 from sparsity_core.scorers import Snip
 from sparsity_core.setting import draw_batches
 from sparsity_core.task import Task, load_task
-from sparsity_core.tickets.fresh import fresh_model
+from sparsity_core.tickets.fresh import fresh_model, origin
 from sparsity_core.train import evaluate, train_
 
 BATCH, FALLS_EVERY = 100, 25_000
@@ -42,14 +46,28 @@ def training_of(task: Task, epochs: int) -> Training:
     )
 
 
-def error_of(task: Task, sparsity: float, seed: int, training: Training) -> float:
+def error_of(
+    task: Task,
+    sparsity: float,
+    seed: int,
+    training: Training,
+    under_way: Callable[[str], UnderWay],
+) -> list[float]:
     """Test error in per cent of a network pruned at initialisation and trained."""
     model = fresh_model(task, seed)
     batches = draw_batches(task.train, BATCH, seed, "cpu")
     recipe = Recipe(sparsity, Snip(), allocation=Global())
     masks = prune(Probe(model, batches, task.loss, seed=seed), recipe).masks if sparsity else {}
-    train_(model, task.train, training, loss=task.loss, masks=masks, seed=seed)
-    return 100 * (1 - evaluate(model, task.test).value)
+    train_(
+        model,
+        task.train,
+        training,
+        loss=task.loss,
+        masks=masks,
+        seed=seed,
+        under_way=under_way("training"),
+    )
+    return [100 * (1 - evaluate(model, task.test).value)]
 
 
 def main() -> None:
@@ -63,10 +81,12 @@ def main() -> None:
     task = load_task("mnist-lenet-300-100")
     training = training_of(task, chosen.epochs)
     found: dict[float, list[float]] = {float(s): [] for s in chosen.sparsities.split(",")}
+    kept = Kept()
     for seed in map(int, chosen.seeds.split(",")):
         for sparsity, errors in found.items():
             started = time.perf_counter()
-            errors.append(error_of(task, sparsity, seed, training))
+            what = ["snip", origin(task), task.train.digest, sparsity, seed, training.identity()]
+            errors += kept.numbers(what, partial(error_of, task, sparsity, seed, training))
             print(
                 f"seed {seed}, sparsity {sparsity:.0%}: error {errors[-1]:.2f} %; "
                 f"{time.perf_counter() - started:.0f} s",
@@ -77,6 +97,7 @@ def main() -> None:
         for sparsity, errors in found.items()
     ]
     print_table(claims, f"LeNet-300-100, MNIST test error, {chosen.epochs} epochs")
+    kept.forget()
 
 
 if __name__ == "__main__":
