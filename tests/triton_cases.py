@@ -1,7 +1,7 @@
-"""Our Triton kernels in Triton's interpreter; run as `python -m tests.triton_cases KIND`.
+"""Our Triton kernels in Triton's interpreter; run as `python -m tests.triton_cases KIND...`.
 
-In a process of its own, since Triton reads TRITON_INTERPRET when it is imported. Prints how many
-products were compared with dense in float64, and those that were wrong.
+In a process of its own, since Triton reads TRITON_INTERPRET when it is imported. Prints for each
+kind how many products were compared with dense in float64, and those that were wrong.
 """
 
 import json
@@ -129,19 +129,18 @@ def reads_pruned(kind):
     return found
 
 
-def main():
-    """Print the result as JSON."""
-    (kind,) = sys.argv[1:]
+def compared(kind):
+    """How many products of a kind there are, and what is wrong with some."""
     count, failures = 0, []
-    with torch.no_grad():
-        for kernel, weight, mask, bias, x in blocks() if kind == "gpu-bsr" else cases(kind):
-            count += 1
-            if reason := wrong(kernel, weight, mask, bias, x):
-                what = f"{KERNELS.label(kernel)} {tuple(weight.shape)} x {tuple(x.shape)}"
-                failures.append(f"{what}: {reason}")
-        failures += [] if kind == "gpu-bsr" else reads_pruned(kind)
-    print(json.dumps({"products": count, "wrong": failures}))
+    for kernel, weight, mask, bias, x in blocks() if kind == "gpu-bsr" else cases(kind):
+        count += 1
+        if reason := wrong(kernel, weight, mask, bias, x):
+            what = f"{KERNELS.label(kernel)} {tuple(weight.shape)} x {tuple(x.shape)}"
+            failures.append(f"{what}: {reason}")
+    failures += [] if kind == "gpu-bsr" else reads_pruned(kind)
+    return {"products": count, "wrong": failures}
 
 
 if __name__ == "__main__":
-    main()
+    with torch.no_grad():
+        print(json.dumps({kind: compared(kind) for kind in sys.argv[1:]}))
