@@ -10,14 +10,10 @@ from app import cache, export
 from app.behaviour_charts import class_chart, class_table, reliability_chart, reliability_table
 from app.curve_names import names, stages
 from app.curve_words import curve_command, curve_python
+from app.noise_floor import floor_of
 from sparsity_core.behaviour import Flips
 from sparsity_core.curve import CurvePlan
 from sparsity_core.curve_row import CurveResult
-from sparsity_core.errors import SparsityError
-from sparsity_core.plans import row_from_dict
-from sparsity_core.setting import evaluation_samples
-from sparsity_core.tickets.behaviour import noise_floor
-from sparsity_core.tickets.plan import TicketPlan
 
 _FLIPS, _CLASSES, _SURE = "Samples that flip", "Classes", "Calibration"
 _COLUMNS = ("changed (%)", "right -> wrong (%)", "wrong -> right (%)", "wrong -> wrong (%)")
@@ -55,22 +51,21 @@ def draw_behaviour(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
 def _draw_flips(plan: CurvePlan, own: Sequence[CurveResult]) -> None:
     setting = plan.setting
     lines = [("this point", *_means([_flips_of(row) for row in own]))]
-    pairs, where = floor_of(plan.model)
-    if pairs:
-        lines.append(("two dense networks", *_means(pairs)))
+    floor = floor_of(plan.model)
+    if floor.pairs:
+        lines.append(("two dense networks", *_means(floor.pairs)))
     table = pd.DataFrame(lines, columns=["compared with dense", *_COLUMNS])
     st.dataframe(table.style.format(precision=2), hide_index=True, key="curve flips")
-    floor = (
-        f"The second line is the noise floor: {len(pairs)} pairs of dense networks that differ by "
-        f"seed alone, of the shipped ticket experiment ({where}). Equal accuracy hides what lies "
-        "above it."
-        if pairs
-        else "No noise floor: it needs dense networks of several seeds, and none ship for this "
-        "model. The Tickets page trains them."
+    said = (
+        f"The second line is the noise floor: {len(floor.pairs)} pairs of dense networks that "
+        f"differ by seed alone, of {floor.source}. Equal accuracy hides what lies above it."
+        if floor.pairs
+        else "No noise floor: it needs dense networks of several seeds, and there are none of this "
+        "model. The Lottery ticket page trains them, with 0 rounds those alone."
     )
     st.caption(
         f"Predictions on {setting.samples:,} {setting.split} samples that are unlike the dense "
-        f"model's{_over(own)}. {floor}"
+        f"model's{_over(own)}. {said}"
     )
 
 
@@ -118,19 +113,3 @@ def _means(found: Sequence[Flips]) -> list[float]:
         (f.changed, *(n / f.samples for n in (f.lost, f.gained, f.other_errors))) for f in found
     ]
     return [100 * sum(column) / len(found) for column in zip(*shares, strict=True)]
-
-
-@st.cache_data(show_spinner=False, max_entries=8)
-def floor_of(model: str) -> tuple[list[Flips], str]:
-    """Flips between dense networks of different seeds that ship with a model, and on what."""
-    found = cache.entry(model).tickets()
-    if not found:
-        return [], ""
-    try:
-        rows = [row_from_dict(TicketPlan.kind, row) for row in found["rows"]]
-        setting = TicketPlan.from_dict(found["plan"]).setting
-    except (KeyError, TypeError) as error:
-        raise SparsityError(f"the shipped ticket experiment cannot be read ({error!r})") from error
-    targets = evaluation_samples(cache.task(model), setting).targets.reshape(-1).cpu()
-    pairs = [flips for *_, flips in noise_floor(rows, targets)]  # type: ignore[arg-type]
-    return pairs, f"{setting.samples:,} {setting.split} samples"

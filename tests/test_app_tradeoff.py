@@ -12,7 +12,7 @@ from app import cache
 from app.curve_names import in_common, label, names, stages
 from app.curve_variants import variants
 from app.curve_words import curve_command, curve_python
-from app.tradeoff_behaviour import floor_of
+from app.noise_floor import floor_of
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from app.tuning_job import TuningJob, jobs
 from app.tuning_view import loss_chart, table_of, value_chart
@@ -28,6 +28,7 @@ from sparsity_core.schedules import SCHEDULES
 from sparsity_core.scorers import SCORERS
 from sparsity_core.structures import STRUCTURES
 from sparsity_core.task import load_task
+from sparsity_core.tickets.plan import plan_tickets
 from sparsity_core.variants import with_training
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
 
@@ -278,17 +279,30 @@ def test_a_run_fills_the_page_and_is_there_when_it_is_opened_again(own_store):
     assert curve_command(plan) in [code.value for code in app.code]
 
 
-def test_the_noise_floor_is_that_of_the_shipped_dense_networks():
-    pairs, where = floor_of("digits-lenet")
+def test_the_noise_floor_is_that_of_the_shipped_dense_networks(own_store):
+    floor = floor_of("digits-lenet")
     found = cache.entry("digits-lenet").tickets()
     dense = [
         unpacked(r["predictions"]) for r in found["rows"] if (r["arm"], r["round"]) == ("ticket", 0)
     ]
     assert len(dense) == 3
     changed = sorted(float((a != b).double().mean()) for a, b in combinations(dense, 2))
-    assert sorted(pair.changed for pair in pairs) == pytest.approx(changed)
-    assert where == f"{len(dense[0])} test samples"
-    assert floor_of("digits-mlp") == ([], "")
+    assert sorted(pair.changed for pair in floor.pairs) == pytest.approx(changed)
+    assert floor.source == f"the shipped ticket experiment ({len(dense[0])} test samples)"
+
+
+def test_the_noise_floor_of_another_model_is_that_of_dense_networks_trained_here(own_store, task):
+    assert not floor_of("digits-mlp").pairs
+    for seeds, name in ((range(1), "one seed: no pair"), (range(3), "three")):
+        plan = plan_tickets(task, training=Training(steps=5), rounds=0, seeds=seeds, device="cpu")
+        rows = list(plan.run(task, plan.points()))
+        cache.store().add(plan.kind, rows)
+        cache.store().save_run(plan, "done")
+        floor = floor_of("digits-mlp")
+        assert len(floor.pairs) == len(rows) * (len(rows) - 1) // 2, name
+    one, other, _ = (unpacked(row.predictions) for row in rows)
+    assert floor.pairs[0].changed == pytest.approx(float((one != other).double().mean()))
+    assert floor.source == f"the ticket run {plan.digest[:8]} (360 test samples)"
 
 
 def test_zeroed_channels_are_not_called_removed(own_store):
