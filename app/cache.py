@@ -5,7 +5,6 @@ Nothing here takes a model or an array as an argument: Streamlit would hash it, 
 
 import math
 import os
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +25,13 @@ from sparsity_core.store import Store
 from sparsity_core.sweep import engine
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.ways import BITWISE
-from sparsity_core.sweep.work import work_of
+from sparsity_core.sweep.work import Speed, speed_of, work_of
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from sparsity_core.weights import Prunable, prunable, unprunable
 
 _WORKERS = 4
 _HANGS = 600.0  # seconds
 _TRAINING = ("tickets", "moving")  # kinds of plans whose points are trainings
-_TIMED = 64  # samples of a first guess at the time that a point takes
 PATIENCE = 0.8  # seconds that a script waits for work under way before it shows that it waits
 
 
@@ -89,7 +87,7 @@ def work(plan: Plan) -> dict[str, float] | None:
     if not isinstance(plan, SweepPlan):
         return None
     known = facts(plan.model)
-    return work_of(plan, known.cost, known.layers)
+    return work_of(plan, known.speed, known.layers)
 
 
 @st.cache_resource(show_spinner=False)
@@ -161,6 +159,7 @@ class Facts:
     others: dict[str, str]  # parameters that are not pruned -> why
     uses: dict[str, int]
     cost: Cost
+    speed: Speed
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -173,6 +172,7 @@ def _facts(name: str, model_digest: str) -> Facts:  # noqa: ARG001 - the digest 
         others=unprunable(loaded.model),
         uses=probe.uses,
         cost=cost(loaded.model, sample.inputs),
+        speed=speed_of(loaded.model, loaded.train.inputs),
     )
 
 
@@ -193,18 +193,6 @@ def predictions(name: str, model_digest: str, count: int) -> list[int]:  # noqa:
     with torch.no_grad():
         outputs = loaded.model(spread(loaded.test, count).inputs)
     return [int(i) for i in outputs.argmax(-1)]
-
-
-@st.cache_data(show_spinner=False, max_entries=8)
-def seconds_a_sample(name: str, model_digest: str) -> float:  # noqa: ARG001
-    """How long the model takes for one sample, from a few; a first guess until points are known."""
-    loaded = task(name)
-    inputs = loaded.train.take(_TIMED).inputs
-    with torch.no_grad():
-        loaded.model(inputs[:1])
-        started = time.perf_counter()
-        loaded.model(inputs)
-    return (time.perf_counter() - started) / len(inputs)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)

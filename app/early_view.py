@@ -12,19 +12,18 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.status import OPEN
 from sparsity_core.store import Store
 from sparsity_core.sweep.asked import stopped
-from sparsity_core.sweep.plan import SweepPlan, usual_engine
+from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
+
+_REST = "Only the samples that a point has not seen are measured; then its number is exact."
 
 
 def in_full(plan: SweepPlan, layer: str | None = None) -> SweepPlan:
     """The same points on every sample, of all layers or of one; they share their rows.
 
-    By the engine that a plan without a question takes, so that such a plan's rows are these.
+    By the same engine, so that the samples that were seen need not be measured again.
     """
-    usual = plan.engine == usual_engine(plan.device, early=True)
-    engine = usual_engine(plan.device, early=False) if usual else plan.engine
-    whole = replace(plan, question=None, engine=engine)
-    return replace(whole, layers=(layer,)) if layer else whole
+    return replace(plan.whole, layers=(layer,)) if layer else plan.whole
 
 
 def shown_plans(plan: SweepPlan) -> list[SweepPlan]:
@@ -60,12 +59,12 @@ def draw_early(plan: SweepPlan, rows: Sequence[Result], layer: str) -> None:
     left, right = st.columns(2)
     if own and left.button(
         f"Measure {own} stopped of {layer} on every sample", key="complete layer",
-        icon=":material/done_all:", width="stretch",
+        icon=":material/done_all:", width="stretch", help=_REST,
     ):  # fmt: skip
         _submit(in_full(plan, layer))
     if right.button(
         f"Measure all {len(early)} stopped points on every sample", key="complete all",
-        icon=":material/done_all:", width="stretch",
+        icon=":material/done_all:", width="stretch", help=_REST,
     ):  # fmt: skip
         _submit(in_full(plan))
 

@@ -163,11 +163,8 @@ def _seconds(plan: SweepPlan, missing: Sequence[str], store: Store) -> float:
     """Of one worker: as the stored points took; without any, what their work should take."""
     work = cache.work(plan) or {}
     known = {row.point_id: row.seconds for row in store.rows(plan) if row.value is not None}
-    if known:
-        pace = sum(known.values()) / max(1.0, sum(work[i] for i in known))
-    else:
-        a_sample = cache.seconds_a_sample(plan.model, plan.setting.model_digest)
-        pace = plan.setting.samples * a_sample / max(1, cache.facts(plan.model).cost.macs)
+    worked = sum(work[i] for i in known)
+    pace = sum(known.values()) / worked if worked else 1.0
     return pace * sum(work[i] for i in missing)
 
 

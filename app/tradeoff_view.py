@@ -40,7 +40,7 @@ def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]
 
 def _guessed(plan: CurvePlan) -> Pace:
     """By the time for one sample, which is there at once; a step goes forward and backward."""
-    a_sample = cache.seconds_a_sample(plan.model, plan.setting.model_digest)
+    a_sample = cache.facts(plan.model).speed.whole
     return Pace(3 * BRIEF.batch_size * a_sample, len(cache.task(plan.model).validation) * a_sample)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.intervals import Interval, paired_difference
+from sparsity_core.intervals import Interval, Paired
+from sparsity_core.metrics import ACCURACY, Metric
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import mask_, sparsity_of
 
@@ -29,39 +30,75 @@ class Comparison:
     samples: int
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What a comparison is made from: sums over samples, so that those of several parts add up."""
+
+    value: float
+    dense_value: float
+    loss: float
+    dense_loss: float
+    drop: Paired  # of the metric, above 0 where pruning hurts
+    rise: Paired  # of the loss
+
+    @classmethod
+    def of(cls, dense: Evaluation, pruned: Evaluation) -> "Tally":
+        """Of both models on the same samples, at least one."""
+        better, worse = dense.values, pruned.values
+        if not dense.metric.higher_is_better:
+            better, worse = worse, better
+        return cls(
+            value=float(pruned.values.double().sum()),
+            dense_value=float(dense.values.double().sum()),
+            loss=float(pruned.losses.double().sum()),
+            dense_loss=float(dense.losses.double().sum()),
+            drop=Paired.of(better, worse),
+            rise=Paired.of(pruned.losses, dense.losses),
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Of the samples of both."""
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def comparison(self, metric: Metric = ACCURACY) -> Comparison:
+        """Differences with paired 95 % intervals, which see only the samples that changed.
+
+        The metric matters where it shows something else than its mean (`of_mean`).
+        """
+        samples = self.drop.samples
+        drop, rise = self._drop(metric), self.rise.interval
+        return Comparison(
+            value=metric.shown(self.value / samples),
+            dense_value=metric.shown(self.dense_value / samples),
+            drop=drop.value,
+            drop_low=drop.low,
+            drop_high=drop.high,
+            loss=self.loss / samples,
+            dense_loss=self.dense_loss / samples,
+            loss_rise=rise.value,
+            loss_rise_low=rise.low,
+            loss_rise_high=rise.high,
+            samples=samples,
+        )
+
+    def _drop(self, metric: Metric) -> Interval:
+        """How much worse the metric is, positive when it is worse, whichever way it counts."""
+        found = self.drop.interval
+        if metric.of_mean is None:
+            return found
+        # The metric grows with the mean, so the ends of the interval may be carried over.
+        sign = 1 if metric.higher_is_better else -1
+        mean = self.dense_value / self.drop.samples
+
+        def shown(change: float) -> float:
+            return sign * (metric.shown(mean) - metric.shown(mean - sign * change))
+
+        return Interval(shown(found.value), shown(found.low), shown(found.high))
+
+
 def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
     """Differences with paired 95 % intervals, which see only the samples that changed."""
-    drop = _drop(dense, pruned)
-    rise = paired_difference(pruned.losses, dense.losses)
-    return Comparison(
-        value=pruned.value,
-        dense_value=dense.value,
-        drop=drop.value,
-        drop_low=drop.low,
-        drop_high=drop.high,
-        loss=pruned.loss,
-        dense_loss=dense.loss,
-        loss_rise=rise.value,
-        loss_rise_low=rise.low,
-        loss_rise_high=rise.high,
-        samples=len(pruned.values),
-    )
-
-
-def _drop(dense: Evaluation, pruned: Evaluation) -> Interval:
-    """How much worse the metric is, positive when it is worse, whichever way it counts."""
-    better, worse = dense.values, pruned.values
-    sign = 1 if dense.metric.higher_is_better else -1
-    found = paired_difference(*((better, worse) if sign > 0 else (worse, better)))
-    if dense.metric.of_mean is None:
-        return found
-    # The metric grows with the mean, so the ends of the interval may be carried over.
-    mean = float(dense.values.double().mean())
-
-    def shown(change: float) -> float:
-        return sign * (dense.value - dense.metric.shown(mean - sign * change))
-
-    return Interval(shown(found.value), shown(found.low), shown(found.high))
+    return Tally.of(dense, pruned).comparison(dense.metric)
 
 
 @contextmanager

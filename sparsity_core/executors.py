@@ -6,11 +6,12 @@ Plans go out and rows come back as plain data, so that a cluster can take the sa
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import Plan, row_from_dict, watch
+from sparsity_core.plans import Plan, prepare, row_from_dict, watch
 from sparsity_core.task import load_task
 from sparsity_core.worker_process import WorkerProcess
 
@@ -59,6 +60,8 @@ class InProcess:
                 # Kernels may be timed on random weights, without a model.
                 checked = (self.task or load_task(plan.model)) if plan.model else _NO_TASK
                 plan.check(checked)
+                with suppress(Exception):  # what keeps points from being measured, their rows say
+                    prepare(plan, checked)
             for row in watch(plan, checked, group):
                 yield row
                 if stopped():

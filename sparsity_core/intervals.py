@@ -1,6 +1,7 @@
 """95 % intervals: how far a measured number may be from the truth, given its samples."""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
@@ -33,6 +34,64 @@ def proportion(successes: int, samples: int) -> Interval:
     return Interval(share, low, high)
 
 
+@dataclass(frozen=True)
+class Paired:
+    """What is to know of the differences `before - after` over some samples.
+
+    Those of several parts of the samples add up to those of all.
+    """
+
+    samples: int
+    total: float
+    squares: float  # of the differences from their mean, summed
+    lost: int  # differences above 0
+    won: int  # below
+    binary: bool  # were all numbers 0 or 1?
+
+    @classmethod
+    def of(cls, before: Tensor, after: Tensor) -> "Paired":
+        """Of two numbers for each sample: (N,) and (N,), N >= 1."""
+        difference = before.double() - after.double()
+        return cls(
+            samples=len(difference),
+            total=float(difference.sum()),
+            squares=float((difference - difference.mean()).square().sum()),
+            lost=int((difference > 0).sum()),
+            won=int((difference < 0).sum()),
+            binary=_is_binary(before) and _is_binary(after),
+        )
+
+    def __add__(self, other: "Paired") -> "Paired":
+        """Of both together; squares as in Chan, Golub & LeVeque 1979."""
+        samples = self.samples + other.samples
+        apart = self.total / self.samples - other.total / other.samples
+        between = apart**2 * self.samples * other.samples / samples
+        return Paired(
+            samples=samples,
+            total=self.total + other.total,
+            squares=self.squares + other.squares + between,
+            lost=self.lost + other.lost,
+            won=self.won + other.won,
+            binary=self.binary and other.binary,
+        )
+
+    @property
+    def interval(self) -> Interval:
+        """The mean difference, with a paired 95 % interval; see `paired_difference`."""
+        mean = self.total / self.samples
+        if self.binary:
+            n = self.samples + 2
+            centre = (self.lost - self.won) / n
+            changed = self.lost + self.won
+            half = _Z * math.sqrt((changed + 1) - (self.lost - self.won) ** 2 / n) / n
+            return Interval(mean, max(centre - half, -1.0), min(centre + half, 1.0))
+        if self.samples < 2:
+            return Interval(mean, -math.inf, math.inf)
+        freedom = self.samples - 1
+        half = _student(freedom) * math.sqrt(self.squares / freedom / self.samples)
+        return Interval(mean, mean - half, mean + half)
+
+
 def paired_difference(before: Tensor, after: Tensor) -> Interval:
     """Mean of `before - after` over the same samples, with a paired 95 % interval.
 
@@ -40,19 +99,7 @@ def paired_difference(before: Tensor, after: Tensor) -> Interval:
     2 x 2 table), which stays wider than zero when no sample changed. Otherwise Student's t.
     Shapes: (N,) and (N,).
     """
-    difference = before.double() - after.double()
-    samples = len(difference)
-    mean = float(difference.mean())
-    if _is_binary(before) and _is_binary(after):
-        lost, won = int((difference > 0).sum()), int((difference < 0).sum())
-        n = samples + 2
-        centre = (lost - won) / n
-        half = _Z * math.sqrt((lost + won + 1) - (lost - won) ** 2 / n) / n
-        return Interval(mean, max(centre - half, -1.0), min(centre + half, 1.0))
-    if samples < 2:
-        return Interval(mean, -math.inf, math.inf)
-    half = float(_student(samples - 1) * difference.std() / math.sqrt(samples))
-    return Interval(mean, mean - half, mean + half)
+    return Paired.of(before, after).interval
 
 
 @cache

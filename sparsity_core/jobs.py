@@ -9,9 +9,12 @@ from typing import Any
 from sparsity_core import checkpoint
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
+from sparsity_core.gathering import Gathering
+from sparsity_core.groups_left import GroupsLeft
 from sparsity_core.plans import Plan, groups_for
 from sparsity_core.status import OPEN
 from sparsity_core.store import Store
+from sparsity_core.sweep.share import Part
 from sparsity_core.time_left import TimeLeft
 
 
@@ -59,7 +62,11 @@ class Job:
         self._retry_failed = retry_failed
         self._done = self._failed = 0
         self.missing = self._not_stored(points)
-        self._time_left = TimeLeft(work or {}, [point.id for point in self.missing])
+        self._work = work
+        self._time_left: TimeLeft | GroupsLeft = TimeLeft(
+            work or {}, [point.id for point in self.missing]
+        )
+        self._gathering = Gathering(plan, store)
         store.save_run(plan)
 
     @property
@@ -94,23 +101,17 @@ class Job:
         if not self._leave_queue("running"):
             return
         try:
+            self._foretell_by_groups(executor.count)
             self.store.set_state(self.id, "running")
-            for row in executor.run(
-                self.plan, self._groups(executor.count), self._cancelled.is_set
-            ):
-                if row.status == OPEN:
+            for row in executor.run(self.plan, self._units(executor.count), self._cancelled.is_set):
+                if isinstance(row, Part):
+                    self._take(row)
+                elif row.status == OPEN:
                     with self._lock:
                         self._under_way[row.point_id] = row
-                        self._note(row)
-                    continue
-                self.store.add(self.plan.kind, [row])
-                if row.status != "failed":  # what had failed is tried again
-                    checkpoint.delete(checkpoint.under_way(row.point_id))
-                with self._lock:
-                    self._under_way.pop(row.point_id, None)
-                    self._done += 1
-                    self._failed += row.status == "failed"
-                    self._note(row)
+                    self._note(row, settled=False)
+                else:
+                    self._keep(row, row.seconds)
             self._end("cancelled" if self._cancelled.is_set() else "done")
         except SparsityError as error:
             self._end("failed", str(error))
@@ -131,22 +132,67 @@ class Job:
     def _early(self) -> bool:
         return getattr(self.plan, "question", None) is not None
 
-    def _note(self, row: Any) -> None:
+    def _note(self, row: Any, settled: bool, seconds: float = 0.0) -> None:
         """How much of its work a row's point has had, and whether that is all."""
         setting: Any = getattr(self.plan, "setting", None)
         share = row.samples / setting.samples if self._early and row.samples else 1.0
-        self._time_left.note(row.point_id, share, row.status != OPEN, time.monotonic())
+        self._note_share(row.point_id, share, settled, seconds)
 
-    def _groups(self, workers: int) -> Iterator[list[Any]]:
+    def _note_share(self, point_id: str, share: float, settled: bool, seconds: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if isinstance(self._time_left, GroupsLeft):
+                self._time_left.note(point_id, share, seconds, now)
+            else:
+                self._time_left.note(point_id, share, settled, now)
+
+    def _foretell_by_groups(self, workers: int) -> None:
+        """Of a sweep whose points' work is known, groups tell more of the time left than rows."""
+        if self._work is None or self._early:
+            return
+        groups = self.plan.groups(self.missing)
+        pieces = [len(cuts) for cuts in self._gathering.cuts(groups, self._work, workers)]
+        names = [[point.id for point in group] for group in groups]
+        with self._lock:
+            self._time_left = GroupsLeft(self._work, names, workers, pieces)
+
+    def _keep(self, row: Any, seconds: float) -> None:
+        """Store the row of a point, which took so long here."""
+        self.store.add(self.plan.kind, [row])
+        if row.status != "failed":  # what had failed is tried again
+            checkpoint.delete(checkpoint.under_way(row.point_id))
+        with self._lock:
+            self._under_way.pop(row.point_id, None)
+            self._done += 1
+            self._failed += row.status == "failed"
+        self._note(row, settled=True, seconds=seconds)
+
+    def _take(self, part: Part) -> None:
+        """Store a part of a point, and the point's row when it is the last one."""
+        if row := self._gathering.take(part):
+            self._keep(row, part.seconds)
+        else:
+            share = self._gathering.seen(part.owner)
+            self._note_share(part.owner, share, False, part.seconds)
+
+    def _units(self, workers: int) -> Iterator[list[Any]]:
         """What is missing, each group looked up when its turn comes: jobs may share points."""
-        for group in groups_for(self.plan, self.missing, workers) if self.missing else []:
+        groups = groups_for(self.plan, self.missing, workers) if self.missing else []
+        cuts = self._gathering.cuts(groups, self._work or {}, workers)
+        for group, own in zip(groups, cuts, strict=True):
             known = {point.id for point in group}
             missing = self._not_stored(group)
             known -= {point.id for point in missing}
             with self._lock:  # another job has measured them meanwhile
                 self._time_left.drop(known)
-            if missing:
-                yield missing
+            for row in self._gathering.begin(missing):  # all of them were measured before
+                with self._lock:
+                    self._time_left.drop([row.point_id])
+                self._keep(row, 0.0)
+            with self._lock:
+                for point in missing:
+                    self._time_left.begun(point.id, self._gathering.seen(point.id))
+            yield from self._gathering.units(missing, own)
 
     def _not_stored(self, points: Sequence[Any]) -> list[Any]:
         """Those of the points that have to be measured; the others are counted."""

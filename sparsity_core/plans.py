@@ -19,6 +19,7 @@ from sparsity_core.kernels.plan import KernelPlan
 from sparsity_core.kernels.row import KernelRow
 from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.sweep.point import Result
+from sparsity_core.sweep.share import Part, is_part, part_from_dict, share_of
 from sparsity_core.task import Task
 from sparsity_core.tickets.plan import TicketPlan
 from sparsity_core.tickets.row import TicketResult
@@ -148,8 +149,18 @@ def prepare(plan: Plan, task: Task) -> None:
         plan.prepare(task)
 
 
-def row_from_dict(kind: str, data: Mapping[str, Any]) -> AnyRow:
-    """The row that `dataclasses.asdict` made; columns that an older version lacked are None."""
+def units_named(points: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """What a worker is given by id: points, or shares of points."""
+    return [share_of(name, points) if is_part(name) else points[name] for name in names]
+
+
+def row_from_dict(kind: str, data: Mapping[str, Any]) -> AnyRow | Part:
+    """The row, or the part of one, that `dataclasses.asdict` made.
+
+    Columns that an older version lacked are None.
+    """
+    if is_part(data.get("point_id", "")):
+        return part_from_dict(data)
     if kind not in ROWS:
         raise unknown("kind of row", kind, ROWS)
     known = {field.name for field in fields(ROWS[kind])}

@@ -15,6 +15,8 @@ from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.folder import default_folder
 from sparsity_core.owner import lives, number_of, this_process
 from sparsity_core.plans import Plan, Row, plan_from_dict, row_from_dict
+from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.sweep.share import Part, part_from_dict
 
 _VERSION = 1
 _FILE = "results.sqlite"
@@ -38,6 +40,9 @@ CREATE TABLE run_points (
 ) WITHOUT ROWID;
 CREATE INDEX run_points_by_point ON run_points(point_id)""",
 }
+
+# A part's id is its point's, a colon, and its samples; a semicolon is what comes after a colon.
+_PARTS_OF = "point_id > ?1 || ':' AND point_id < ?1 || ';'"
 
 # queued, running: a living process owns the run. interrupted: its process has died, or it was left.
 ACTIVE = ("queued", "running")
@@ -88,7 +93,8 @@ class Store:
 
     def add(self, kind: str, rows: Iterable[Row]) -> None:
         """Keep rows; when this returns they survive any crash. A stored point is not replaced,
-        save one that had failed."""
+        save one that had failed. A point that was measured needs its parts no longer."""
+        rows = list(rows)
         with self._database.transaction() as db:
             db.executemany(
                 "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(point_id) "
@@ -105,6 +111,21 @@ class Store:
                     for row in rows
                 ],
             )
+            measured = [(row.point_id,) for row in rows if row.status != "failed"]
+            db.executemany(f"DELETE FROM results WHERE {_PARTS_OF}", measured)
+
+    def parts(self, point_ids: Sequence[str]) -> dict[str, list[Part]]:
+        """What is stored of points that were measured on some of their samples only, by point."""
+        with self._database.connection() as db:
+            found = db.execute(
+                "SELECT value, record FROM json_each(?) "
+                f"JOIN results ON {_PARTS_OF.replace('?1', 'value')}",
+                [json.dumps(list(point_ids))],
+            ).fetchall()
+        parts: dict[str, list[Part]] = {}
+        for point_id, record in found:
+            parts.setdefault(point_id, []).append(self._read(part_from_dict, record))
+        return parts
 
     def statuses(self, point_ids: Sequence[str]) -> dict[str, str]:
         """The status of each of the given points that is stored."""
@@ -219,6 +240,7 @@ class Store:
 
         Raises SparsityError while a living process works on the run.
         """
+        owners = self._owners_of_parts(run_id)
         with self._database.transaction() as db:
             if pid := self._worked_on(db, run_id):
                 raise SparsityError(
@@ -231,7 +253,17 @@ class Store:
                 [run_id, run_id],
             ).rowcount
             db.execute("DELETE FROM runs WHERE id=?", [run_id])
+            db.executemany(f"DELETE FROM results WHERE {_PARTS_OF}", owners)
         return gone
+
+    def _owners_of_parts(self, run_id: str) -> list[tuple[str]]:
+        """The points that a run may have left parts of."""
+        try:
+            plan = self.plan(run_id)
+        except SparsityError:  # a run that cannot be read can be deleted all the same
+            return []
+        whole = plan.whole if isinstance(plan, SweepPlan) else plan
+        return [(point.id,) for point in whole.points()]
 
     def _now(self, run_id: str, state: str, message: str, owner: str) -> tuple[str, str]:
         """State and message of a run, as far as the file alone does not know them."""

@@ -29,6 +29,11 @@ class TimeLeft:
         for point in points:
             self._left.pop(point, None)
 
+    def begun(self, point: str, share: float) -> None:
+        """So much of a point, 0..1, was done before."""
+        if point in self._left:
+            self._left[point] = (1 - share) * self._whole[point]
+
     def note(self, point: str, share: float, settled: bool, now: float) -> None:
         """So much of a point, 0..1, is done at a time in seconds."""
         if point not in self._left:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.plans import plan_from_dict, prepare, watch
+from sparsity_core.plans import plan_from_dict, prepare, units_named, watch
 from sparsity_core.task import load_task
 
 _GONE = (BrokenPipeError, ConnectionResetError)  # what sending says when nobody listens
@@ -50,7 +50,7 @@ def serve(connection: Connection) -> None:
     while True:
         data, ids = connection.recv()
         try:
-            if data != known:
+            if new := data != known:
                 known = None
                 plan = plan_from_dict(data)
                 if data["setting"] != setting:
@@ -59,10 +59,11 @@ def serve(connection: Connection) -> None:
                     setting = data["setting"]
                 points = {point.id: point for point in plan.points()}
                 known = data
-            if not ids:
-                prepare(plan, task)
             connection.send(None)
-            for row in watch(plan, task, [points[i] for i in ids]):
+            if new or not ids:  # apart, so that no row's time has it
+                with suppress(Exception):  # what keeps points from being measured, their rows say
+                    prepare(plan, task)
+            for row in watch(plan, task, units_named(points, ids)):
                 connection.send(asdict(row))
         except SparsityError as error:
             connection.send(str(error))

@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from sparsity_core import executors, jobs
-from sparsity_core.cost import cost
 from sparsity_core.executors import InProcess, WorkerProcesses
 from sparsity_core.job_queue import JobQueue
 from sparsity_core.jobs import Job, submit
@@ -26,7 +25,7 @@ from sparsity_core.scorers import SCORERS
 from sparsity_core.store import Store
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.sequential import Question
-from sparsity_core.sweep.work import work_of
+from sparsity_core.sweep.work import Speed, speed_of, work_of
 from sparsity_core.task import load_task
 from sparsity_core.weights import prunable
 from sparsity_core.worker import serve
@@ -219,9 +218,11 @@ def test_what_is_complete_needs_no_model(tmp_path, log, monkeypatch):
 def test_time_left_goes_by_work_not_by_points(tmp_path, log, monkeypatch):
     task = load_task(MODEL)
     plan = plan_sweep(task, sparsities=LEVELS)
-    work = work_of(plan, cost(task.model, task.train.take(1).inputs), prunable(task.model))
-    assert {work[p.id] for p in plan.points() if p.layer == "fc1.weight"} == {6 * 8 + 8 * 3}
-    assert {work[p.id] for p in plan.points() if p.layer == "fc2.weight"} == {8 * 3}
+    speed = Speed(whole=5.0, behind={"fc1.weight": 4.0, "fc2.weight": 1.0})
+    work = work_of(plan, speed, prunable(task.model))
+    once = 72 * 5.0 / len(LEVELS)
+    assert {work[p.id] for p in plan.points() if p.layer == "fc1.weight"} == {37 * 4 + once}
+    assert {work[p.id] for p in plan.points() if p.layer == "fc2.weight"} == {37 * 1 + once}
     clock, seen = [0.0], []
     monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
 
@@ -231,7 +232,7 @@ def test_time_left_goes_by_work_not_by_points(tmp_path, log, monkeypatch):
             for row in super().run(plan, groups, stopped):
                 clock[0] += 2 * work[row.point_id]
                 left -= work[row.point_id]
-                yield row
+                yield dataclasses.replace(row, seconds=2 * work[row.point_id])
                 seen.append((job.view.eta, 2 * left))
 
     job = Job(plan, Store(tmp_path), work=work)
@@ -275,7 +276,7 @@ def test_early_answers_tell_the_time_left_at_most(tmp_path, log, monkeypatch):
 def test_skipped_points_are_no_work():
     task = load_task(MODEL)
     plan = plan_sweep(task, structures=["2:4"], sparsities=[0.5, 0.9])
-    work = work_of(plan, cost(task.model, task.train.take(1).inputs), prunable(task.model))
+    work = work_of(plan, speed_of(task.model, task.train.inputs), prunable(task.model))
     fits = {(p.layer, p.sparsity) for p in plan.points() if work[p.id]}
     assert fits == {("fc2.weight", 0.5)}  # fc1 has 6 inputs, and 2:4 has one sparsity
 

@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sparsity_core.cli.files import check_target, write_rows
 from sparsity_core.cli.own import reference, tell
 from sparsity_core.cli.table import print_rows
-from sparsity_core.cost import cost
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor, InProcess, WorkerProcesses
 from sparsity_core.jobs import submit
@@ -21,7 +20,7 @@ from sparsity_core.sweep.engine import held_bytes
 from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
-from sparsity_core.sweep.work import work_of
+from sparsity_core.sweep.work import speed_of, work_of
 from sparsity_core.task import Task, load_task
 from sparsity_core.weights import prunable
 
@@ -72,11 +71,12 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
         print(_memory_of(plan, task), file=sys.stderr)
     work = None
     if task and isinstance(plan, SweepPlan):
-        sample = task.train.take(1).inputs
-        work = work_of(plan, cost(task.model, sample), prunable(task.model))
+        work = work_of(plan, speed_of(task.model, task.train.inputs), prunable(task.model))
     job = submit(plan, store, executor, retry_failed=True, work=work)
     if job.view.done:
         print(f"{job.view.done} of {job.total} points are stored already", file=sys.stderr)
+    if isinstance(plan, SweepPlan) and (begun := store.parts([p.id for p in job.missing])):
+        print(f"{len(begun)} points are measured in part; only the rest runs", file=sys.stderr)
     try:
         with _progress() as progress:
             bar = progress.add_task("points", total=job.total, completed=job.view.done, left="")

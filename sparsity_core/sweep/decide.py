@@ -1,7 +1,7 @@
 """Early answers: all points see a few samples, then more, and each stops once it is settled."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sparsity_core.comparison import masked
@@ -10,6 +10,7 @@ from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
 from sparsity_core.sweep.point import Result, SweepPoint
 from sparsity_core.sweep.sequential import Question, rounds
+from sparsity_core.sweep.share import Part
 from sparsity_core.sweep.trials import ENGINE, Early, Sampler, Trials
 from sparsity_core.task import Task
 from sparsity_core.train import Evaluation, evaluate
@@ -29,19 +30,23 @@ def measure(
     sampling: Sampling | None = None,
     told: bool = False,
     engine: str = ENGINE,
-) -> Iterator[Result]:
+    wholes: Mapping[str, str] | None = None,
+) -> Iterator[Result | Part]:
     """A row for each point when its question is settled, so not in the order of `points`.
 
-    With `told` also rows with status `open` about the others, as often as takes little time.
-    `sampling` says how some samples are measured, `engine` how the rows call that.
+    With `told` also rows with status `open` about the others, as often as takes little time, and
+    before its row what a point has seen, as a part of the full measurement whose id `wholes` has by
+    the point's. `sampling` says how some samples are measured, `engine` how the rows call that.
 
     All numbers are of all samples of the setting: drop_low and drop_high are where the drop lies,
     `value`, `drop` and losses are estimates as long as not all samples were seen. Whatever goes
     wrong with a point is its row's status.
     """
     started, telling = time.perf_counter(), 0.0
-    for early in follow(task, setting, points, question, sampling, engine):
+    for early in follow(task, setting, points, question, sampling, engine, wholes):
         if early.row is not None:
+            if told and early.part:
+                yield replace(early.part, seconds=early.seconds)
             yield early.row
         elif told and early.so_far is not None:
             now = time.perf_counter()
@@ -58,6 +63,7 @@ def follow(
     question: Question,
     sampling: Sampling | None = None,
     engine: str = ENGINE,
+    wholes: Mapping[str, str] | None = None,
 ) -> Iterator[Early]:
     """Every open point after every round: what `measure` waits for, as it comes about.
 
@@ -66,7 +72,7 @@ def follow(
     sparsities, where one order ranks all.
     """
     bench = workbench(task, setting)
-    trials = Trials(bench, points, question, (sampling or whole_model)(bench), engine)
+    trials = Trials(bench, points, question, (sampling or whole_model)(bench), engine, wholes)
     seconds = dict.fromkeys((point.id for point in points), 0.0)
     open_points = list(points)
     for where in rounds(setting.samples):

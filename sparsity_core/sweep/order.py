@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from sparsity_core.digest import digest_of_tensors
 
 Numbers = NDArray[np.float64]
 
@@ -65,6 +68,15 @@ def order_of(rates: Numbers, seed: int) -> Order:
     clocks = np.random.default_rng(seed).exponential(size=len(rates)) / rates
     samples = np.argsort(clocks, kind="stable")
     return Order(samples, rates[samples], clocks[samples])
+
+
+def cut_name(order: Order, seed: int, first: int) -> str:
+    """A name of an order that is cut before its sample `first`: which samples are on either side.
+
+    Rates are measured, and elsewhere their last bits may be others.
+    """
+    before = torch.from_numpy(np.sort(order.samples[:first]))
+    return f"{seed}.{digest_of_tensors({'before': before})[:8]}"
 
 
 def rates_from(losses: Numbers) -> Numbers:

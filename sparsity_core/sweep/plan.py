@@ -6,21 +6,25 @@ from functools import partial
 from itertools import groupby, product
 from typing import Any, ClassVar, TypeVar
 
+import torch
+
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.scorers import SCORERS, Random, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
-from sparsity_core.sweep import decide, reference
-from sparsity_core.sweep.engine import held_bytes, measure_bitwise, measure_exact, measure_verified
+from sparsity_core.sweep import decide, parts, reference
+from sparsity_core.sweep.engine import measure_bitwise, measure_exact, measure_verified
 from sparsity_core.sweep.lowered import check_fast_bf16, slow_bf16
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
+from sparsity_core.sweep.share import Part, Share, blank
 from sparsity_core.sweep.trials import ENGINE as EARLY
 from sparsity_core.sweep.trials import Sampler
-from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED
+from sparsity_core.sweep.verdict import verdict
+from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED, ways
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
 from sparsity_core.workbench import Workbench, workbench
@@ -69,6 +73,11 @@ class SweepPlan(Planned):
         asked = f", {self.question}" if self.question else ""
         return f"{self.model}: sensitivity of {layers}, {scorers} x {structures}{asked}"
 
+    @property
+    def whole(self) -> "SweepPlan":
+        """The same points on every sample, in the same order."""
+        return replace(self, question=None)
+
     def points(self) -> list[SweepPoint]:
         """All points; those that share a scoring stand together.
 
@@ -112,20 +121,25 @@ class SweepPlan(Planned):
         if self.engine == "reference":
             _ = workbench(task, self.setting).dense
         else:
-            held_bytes(task, self.setting, self.engine, self.memory)
+            ways(workbench(task, self.setting), self.engine, self.memory).to(self.layers[0])
+            verdict(torch.zeros(1, 2))  # numba takes a second to load
 
-    def watch(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
-        """As `run`; early answers also tell how far each point is."""
-        return self._early(task, points, told=True) if self.question else self.run(task, points)
+    def watch(self, task: Task, units: Sequence[Any]) -> Iterator[Result | Part]:
+        """As `run`; early answers also tell how far each point is. Of shares their parts."""
+        if units and isinstance(units[0], Share):
+            return parts.measure(task, self.setting, units, self.engine, self.memory)
+        return self._early(task, units, told=True) if self.question else self.run(task, units)
 
-    def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Result]:
+    def run(self, task: Task, points: Sequence[SweepPoint]) -> Iterator[Any]:
         """A row for each point, by the plan's engine."""
         if self.question:
             return self._early(task, points, told=False)
         return ENGINES[self.engine](task, self.setting, points, self.memory)
 
-    def unmeasured(self, point: SweepPoint, status: str, message: str) -> Result:
-        """A row without numbers."""
+    def unmeasured(self, point: SweepPoint | Share, status: str, message: str) -> Any:
+        """A row without numbers, or a part."""
+        if isinstance(point, Share):
+            return blank(self.setting, point, self.engine, status, message)
         return unmeasured(self.setting, point, self._row_engine, status, message)
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,7 +172,9 @@ class SweepPlan(Planned):
             memory=data.get("memory", BUDGET),
         )
 
-    def _early(self, task: Task, points: Sequence[SweepPoint], told: bool) -> Iterator[Result]:
+    def _early(
+        self, task: Task, points: Sequence[SweepPoint], told: bool
+    ) -> Iterator[Result | Part]:
         assert self.question
         sampler = SAMPLERS[self.engine]
         return decide.measure(
@@ -169,7 +185,13 @@ class SweepPlan(Planned):
             lambda bench: sampler(bench, self.memory),
             told,
             self._row_engine,
+            self._wholes() if told else None,
         )
+
+    def _wholes(self) -> dict[str, str]:
+        """By the id of each point that of the same point on every sample."""
+        pairs = zip(self.points(), self.whole.points(), strict=True)
+        return {point.id: whole.id for point, whole in pairs}
 
     @property
     def _row_engine(self) -> str:

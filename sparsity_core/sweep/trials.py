@@ -1,6 +1,6 @@
 """The points of early answers while they are under way: their masks, and what was seen of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity_core.comparison import compare, removed_weights, sparsity_under
+from sparsity_core.comparison import Tally, compare, removed_weights, sparsity_under
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.scorers import Scorer
 from sparsity_core.status import OPEN
 from sparsity_core.structures import Structure
 from sparsity_core.sweep.levels import Levels
-from sparsity_core.sweep.order import Order, order_of, rates_from
+from sparsity_core.sweep.order import Order, cut_name, order_of, rates_from
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
+from sparsity_core.sweep.sampling import Seen
 from sparsity_core.sweep.sequential import Question, Standing
+from sparsity_core.sweep.share import Part, Share, blank, filled
 from sparsity_core.task import Metric
 from sparsity_core.train import Evaluation
 from sparsity_core.weights import Masks
@@ -40,6 +42,7 @@ class Early:
     row: Result | None  # its only row, when it is settled
     seconds: float = 0.0  # up to now
     so_far: Callable[[], Result] | None = None  # what is known of one that is not
+    part: Part | None = None  # of a settled one's full measurement, as far as it can be kept
 
 
 class Trials:
@@ -52,8 +55,10 @@ class Trials:
         question: Question,
         sampler: Sampler,
         engine: str = ENGINE,
+        wholes: Mapping[str, str] | None = None,
     ) -> None:
         self.bench = bench
+        self.wholes = wholes or {}  # ids of the same points, to be measured on all samples
         self.points = points
         self.question = question
         self.sampler = sampler
@@ -95,7 +100,8 @@ class Trials:
         standing = self.standings[point.id].after(differences)
         self.standings[point.id] = standing
         if standing.settled:
-            return Early(point, standing, self._last_row(point))
+            part = self._part(point)
+            return Early(point, standing, self._last_row(point), part=part)
         return Early(point, standing, None, so_far=lambda: self._row(point, standing, OPEN))
 
     def unmeasured(self, point: SweepPoint, status: str, message: str) -> Early:
@@ -112,7 +118,7 @@ class Trials:
             if self._samples is None:
                 numbers = torch.from_numpy(self.order.samples[self._where])
                 self._samples = self.bench.samples.take(numbers)
-            sampled = self.sampler(point.layer, _Chosen(levels.distinct, places), self._samples)
+            sampled = self.sampler(point.layer, Chosen(levels.distinct, places), self._samples)
             self._found[scoring] = cache(lambda place: sampled(places.index(place)))
         return self._found[scoring](levels.place(point.sparsity))
 
@@ -142,6 +148,29 @@ class Trials:
             del self.levels[scoring]
         return row
 
+    def _part(self, point: SweepPoint) -> Part | None:
+        """The samples seen of the point, for a full measurement of it that is to come.
+
+        None where one of the predictions may be another when all samples are measured.
+        """
+        seen = [each for each in self.seen[point.id] if isinstance(each, Seen) and each.sure]
+        if point.id not in self.wholes or len(seen) < len(self.seen[point.id]):
+            return None
+        pruned, levels = _joined(seen), self._levels(point)
+        count = len(pruned.values)
+        order = cut_name(self.order, self.question.order, count)
+        share = Share(replace(point, id=self.wholes[point.id]), 0, count, order)
+        mask = self._masks(point)[point.layer]
+        status = "ok" if mask.any() else "collapsed"
+        first = torch.from_numpy(self.order.samples[:count])
+        return filled(
+            blank(self.bench.setting, share, self.engine, status, levels.layer.note),
+            seen,
+            Tally.of(at(self.bench.dense, first), pruned),
+            removed_weights(levels.weight, mask),
+            sparsity_under(levels.weight, mask),
+        )
+
     def _row(self, point: SweepPoint, standing: Standing, status: str) -> Result:
         """What was seen of the point."""
         mask = self._masks(point)[point.layer]
@@ -162,7 +191,7 @@ class Trials:
         first = torch.from_numpy(self.order.samples[:seen])
         low, high = standing.interval
         if seen == len(self.order):
-            whole = compare(_at(dense, first), pruned)
+            whole = compare(at(dense, first), pruned)
             return asdict(whole) | {"drop_low": low, "drop_high": high}
         rise = self.order.mean((pruned.losses - dense.losses[first]).double().numpy())
         return {
@@ -178,8 +207,8 @@ class Trials:
         }
 
 
-class _Chosen(Sequence[Masks]):
-    """Those at some places, each made when asked for."""
+class Chosen(Sequence[Masks]):
+    """Those masks at some places, each made when asked for."""
 
     def __init__(self, of: Sequence[Masks], places: Sequence[int]) -> None:
         self.of, self.places = of, places
@@ -189,7 +218,7 @@ class _Chosen(Sequence[Masks]):
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
-            return _Chosen(self.of, self.places[place])
+            return Chosen(self.of, self.places[place])
         return self.of[self.places[place]]
 
 
@@ -216,5 +245,8 @@ def _joined(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def _at(whole: Evaluation, which: Tensor) -> Evaluation:
-    return Evaluation(whole.values[which], whole.losses[which], whole.predictions[which])
+def at(whole: Evaluation, which: Tensor) -> Evaluation:
+    """An evaluation of some of its samples, by their numbers (n,)."""
+    return Evaluation(
+        whole.values[which], whole.losses[which], whole.predictions[which], whole.metric
+    )
