@@ -1,7 +1,7 @@
 """How much memory does a sweep of a large model take, in sizes of the model?
 
 Random weights; what the process holds at its peak, the task's own model among it, above what it
-held before the model was built. One model a process.
+held before the model was built and after a tiny one was swept. One model a process.
 
     python -m benchmarks.sweep_scale --model transformer --memory 67108864
 """
@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from benchmarks.sweep_models import deep_resnet
 from sample_models.vit import Layer
 from sparsity_core.data import Split
 from sparsity_core.machine import device_label
@@ -80,6 +81,9 @@ def main() -> None:
     parser.add_argument("--layers", default="first,last", help="or all")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    small = deep_resnet(1, 4)
+    few = plan_sweep(small, sparsities=[0.5], engine=chosen.engine)
+    list(few.run(small, few.points()))  # the libraries take as much for any model
     before = psutil.Process().memory_info().rss
     torch.manual_seed(0)
     model, inputs = MODELS[chosen.model]()

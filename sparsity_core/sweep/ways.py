@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparsity_core.errors import SparsityError
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
+from sparsity_core.sweep.heap import give_back
 from sparsity_core.sweep.lowered import check_fast_bf16
 from sparsity_core.sweep.margin import Margins
 from sparsity_core.sweep.program import Program, whole
@@ -63,6 +64,7 @@ class Ways:
         for rerun in {way.rerun for way in self._chosen.values()}:
             if rerun is not self._chosen[layer].rerun:
                 rerun.release()  # one at a time keeps to the budget
+        give_back()
         return self._chosen[layer]
 
     @property
@@ -148,7 +150,11 @@ class Ways:
         inputs = self.bench.samples.inputs[:CHECKED]
         # The screen keeps a bfloat16 copy of what a layer starts from: a third of all that is held.
         memory = self.memory * 2 // 3 if self.engine == VERIFIED else self.memory
-        return Rescue(self.bench, fuse(self._program, inputs), memory, cut=True)
+        program = fuse(self._program, inputs)
+        give_back()
+        rerun = Rescue(self.bench, program, memory, cut=True)
+        give_back()
+        return rerun
 
     @cached_property
     def _screen(self) -> Screen:
