@@ -32,7 +32,10 @@ def draw_cost(plan: TicketPlan, rows: Sequence[TicketResult]) -> None:
         st.markdown(f"**{size_of(plan)}.**")
     elif len(known) >= _ENOUGH:
         about = duration(new * median(known))
-        st.markdown(f"**{size_of(plan)}**, about **{about}** for {new}, as those before took.")
+        st.markdown(
+            f"**{size_of(plan)}**, about **{about}** for {new} one after another, as those before "
+            "took."
+        )
     else:
         _draw_trial(plan, new)
 
@@ -46,7 +49,8 @@ def _draw_trial(plan: TicketPlan, new: int) -> None:
             return
         about = duration(new * future.result().seconds(plan.steps, plan.every))
         st.markdown(
-            f"**{size_of(plan)}**, about **{about}** for {new}, by a few steps tried here just now."
+            f"**{size_of(plan)}**, about **{about}** for {new} one after another, by a few steps "
+            "tried here just now."
         )
 
     redraw(look, None if future.done() else 0.5)
