@@ -30,6 +30,7 @@ from sparsity_core.sweep.plan import SweepPlan
 from sparsity_core.tickets.plan import TicketPlan
 from sparsity_core.variants import with_training
 
+GOING = "run-going"  # the page and the link that a run is opened again in
 AnyPlan = SweepPlan | CurvePlan | TicketPlan | MovingPlan | KernelPlan | LatencyPlan
 PAGES = {
     "sweep": ("Sensitivity", "../pages/sensitivity.py"),
@@ -69,6 +70,8 @@ def reopen(plan: AnyPlan, view: dict[str, Any]) -> None:
         st.session_state[_samples_key(plan)] = plan.setting.samples
     for key in view:
         st.session_state.pop(key, None)  # what the form held before would win over the link
+    # A model that is not loaded yet has its own screen first, after which no button is pressed.
+    st.session_state[GOING] = PAGES[plan.kind][1], link_of(view)
 
 
 def link_of(view: dict[str, Any]) -> dict[str, str | list[str]]:

@@ -14,7 +14,7 @@ from app.kernel_run import words as kernel_words
 from app.moving_source import stored
 from app.moving_view import draw_moving
 from app.moving_words import moving_command, moving_python
-from app.reopen import PAGES, AnyPlan, link_of, reopen, view_of
+from app.reopen import GOING, PAGES, AnyPlan, reopen, view_of
 from app.reproduce import sweep_command, sweep_python
 from app.run_table import rows_table
 from app.sensitivity_view import draw_results
@@ -148,18 +148,19 @@ def _words(plan: AnyPlan) -> tuple[str, str]:
 
 
 def _draw_link(plan: AnyPlan) -> None:
-    title, file = PAGES[plan.kind]
+    title, _ = PAGES[plan.kind]
     # Kernels may have been timed on a shape, without a model.
     known = not plan.model or (plan.model in cache.models() and cache.models()[plan.model] is None)
     own = plan.model and frame().model == plan.model
     view = view_of(plan, list(cache.facts(plan.model).layers) if own else []) if known else None
-    pressed = st.button(
+    st.button(
         f"Open in {title}", disabled=view is None, key="reopen", icon=":material/open_in_new:",
         on_click=reopen, args=[plan, view],
         help=None if view else f"The {title} form cannot say all of this run; read it here.",
     )  # fmt: skip
-    if pressed and view is not None:
-        st.switch_page(file, query_params=link_of(view))
+    if going := st.session_state.pop(GOING, None):
+        file, link = going
+        st.switch_page(file, query_params=link)
 
 
 def _points_of(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> tuple[int, int]:
