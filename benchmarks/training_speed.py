@@ -150,17 +150,18 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--steps", type=int, default=100, help="in a turn")
     parser.add_argument("--only-masking", action="store_true")
+    parser.add_argument("--model", default="mnist-lenet-300-100", help="or cifar10-resnet20")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    task = load_task("mnist-lenet-300-100")
+    task = load_task(chosen.model)
     masks = masks_of(fresh_model(task, 0))
-    masking(task, masks, 4 * chosen.turns)
+    masking(task, masks, 4 * chosen.turns, min(20, chosen.steps))
     if chosen.only_masking:
         return
     runs = {"course under masks": ours(task, masks), "course, dense": ours(task, {})}
     runs |= {name: loop.steps(task, masks) for name, loop in LOOPS.items()}
     for run in runs.values():
-        run(20)
+        run(min(20, chosen.steps))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(chosen.turns):
         for name, run in runs.items():
