@@ -3,7 +3,8 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+def rows_to_ship(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """Rows (dataclasses) as plain data, their numbers to six digits behind the point."""
+    return [
+        {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
 
 
 def write_card(name: str, card: Mapping[str, Any], folder: Path = WEIGHTS) -> None:

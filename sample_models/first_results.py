@@ -3,10 +3,9 @@
 import json
 import shlex
 import tempfile
-from dataclasses import asdict
 from typing import Any
 
-from sample_models.card import RESULTS
+from sample_models.card import RESULTS, rows_to_ship
 from sparsity_core.cli import main
 from sparsity_core.store import Store
 
@@ -17,7 +16,6 @@ COMMANDS = {
     "curve": f"sparsity curve {MODEL} --sparsities .3,.5,.7,.8,.9,.95,.98 --random "
     "--finetune-epochs 5 --rate .05 --seeds 0,1,2",
 }
-_DIGITS = 6
 
 
 def make(command: str) -> dict[str, Any]:
@@ -29,10 +27,7 @@ def make(command: str) -> dict[str, Any]:
         store = Store(folder)
         (run,) = store.runs()
         plan = store.plan(run.id)
-        rows = [
-            {k: round(v, _DIGITS) if isinstance(v, float) else v for k, v in asdict(row).items()}
-            for row in store.rows(plan)
-        ]
+        rows = rows_to_ship(store.rows(plan))
     return {"command": command, "plan": plan.to_dict(), "rows": rows}
 
 

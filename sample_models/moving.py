@@ -6,10 +6,9 @@ What the store has already is not trained again.
 import gzip
 import json
 import shlex
-from dataclasses import asdict
 from typing import Any
 
-from sample_models.card import RESULTS
+from sample_models.card import RESULTS, rows_to_ship
 from sparsity_core.cli import main
 from sparsity_core.dynamic import RULES
 from sparsity_core.dynamic.film import packed
@@ -25,7 +24,6 @@ COMMAND = (
     "--every 150 --seeds 0,1 --options set:every=550"
 )
 _FILMED = ("set", "rigl", "srigl")  # of seed 0
-_DIGITS = 6
 
 
 def make() -> dict[str, Any]:
@@ -41,10 +39,7 @@ def make() -> dict[str, Any]:
             film = film_so_far(training)
             assert film is not None
             films[training.id] = packed(film)
-    rows = [
-        {k: round(v, _DIGITS) if isinstance(v, float) else v for k, v in asdict(row).items()}
-        for row in store.rows(plan)
-    ]
+    rows = rows_to_ship(store.rows(plan))
     image = list(load_task(plan.model).train.inputs.shape[1:])
     found = {"command": COMMAND, "plan": plan.to_dict(), "image": image}
     return found | {"films": films, "rows": rows}

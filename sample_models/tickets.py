@@ -7,10 +7,9 @@ import gzip
 import json
 import shlex
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any
 
-from sample_models.card import RESULTS
+from sample_models.card import RESULTS, rows_to_ship
 from sparsity_core.cli import main
 from sparsity_core.cli.tickets import add_tickets, plan_of
 from sparsity_core.store import Store
@@ -23,7 +22,6 @@ COMMAND = (
     "--controls one-shot,reinitialised,random,other-order --steps 600 --every 20 "
     "--learning-rate .003"
 )
-_DIGITS = 6
 
 
 def make() -> dict[str, Any]:
@@ -47,10 +45,7 @@ def make() -> dict[str, Any]:
         )
         for seed in plan.seeds
     }
-    rows = [
-        {k: round(v, _DIGITS) if isinstance(v, float) else v for k, v in asdict(row).items()}
-        for row in Store().rows(plan)
-    ]
+    rows = rows_to_ship(Store().rows(plan))
     return {"command": COMMAND, "plan": plan.to_dict(), "lifetimes": lives, "rows": rows}
 
 

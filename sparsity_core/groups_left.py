@@ -7,6 +7,8 @@ group's does.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sparsity_core.time_left import WorkLeft
+
 _RECENT = 8  # units whose pace foretells the time left
 
 
@@ -19,7 +21,7 @@ class _Unit:
     times: list[float] = field(default_factory=list)  # seconds, as they came
 
 
-class GroupsLeft:
+class GroupsLeft(WorkLeft):
     """The work of some points that come in groups, and how long those that are done took.
 
     `work`: how much each point is, by id and in any unit; those of no work are not waited for.
@@ -35,22 +37,11 @@ class GroupsLeft:
         """`pieces`: how many workers can share each group; one without."""
         self._groups = [[point for point in group if work.get(point)] for group in groups]
         self._group = {point: i for i, group in enumerate(self._groups) for point in group}
-        self._whole = {point: work[point] for point in self._group}
-        self._left = dict(self._whole)
+        super().__init__({point: work[point] for point in self._group})
         self._workers, self._pieces = workers, pieces
         self._parts: dict[str, int] = {}  # that were done of each point
         self._units: dict[tuple[int, int], _Unit] = {}  # by group and part
         self._last = 0.0
-
-    def drop(self, points: Iterable[str]) -> None:
-        """Points that somebody else has done."""
-        for point in points:
-            self._left.pop(point, None)
-
-    def begun(self, point: str, share: float) -> None:
-        """So much of a point, 0..1, was done before."""
-        if point in self._left:
-            self._left[point] = (1 - share) * self._whole[point]
 
     def note(self, point: str, share: float, seconds: float, now: float) -> None:
         """So much of a point, 0..1, is done, the last of it in so many seconds."""
@@ -77,7 +68,7 @@ class GroupsLeft:
             worked += sum(unit.work.values()) + work
         if not worked:
             return None
-        pace, planned = taken / worked, sum(self._left.values()) - sum(work for *_, work in begun)
+        pace, planned = taken / worked, self.left - sum(work for *_, work in begun)
         for unit, _, work in begun:
             if unit not in [own for own, *_ in known]:  # its first point may have made them all
                 ahead += max(0.0, pace * (work + sum(unit.work.values())) - sum(unit.times))

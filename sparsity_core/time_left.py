@@ -6,18 +6,12 @@ from collections.abc import Iterable, Mapping
 _RECENT = 50  # rows whose pace foretells the time left
 
 
-class TimeLeft:
-    """The work of some points, in any unit, and how fast it is being done.
+class WorkLeft:
+    """The work of some points by id, in any unit, and what is left of it."""
 
-    A point may be done in parts, and be settled before all of its work is done.
-    """
-
-    def __init__(self, work: Mapping[str, float], points: Iterable[str]) -> None:
-        """`work`: how much each point is, by id; a point that is not there is 1."""
-        self._left = {point: work.get(point, 1.0) for point in points}
-        self._whole = dict(self._left)
-        self._spent = 0.0
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and spent by then
+    def __init__(self, work: Mapping[str, float]) -> None:
+        self._whole = dict(work)
+        self._left = dict(work)
 
     @property
     def left(self) -> float:
@@ -33,6 +27,19 @@ class TimeLeft:
         """So much of a point, 0..1, was done before."""
         if point in self._left:
             self._left[point] = (1 - share) * self._whole[point]
+
+
+class TimeLeft(WorkLeft):
+    """How fast the work of some points is being done.
+
+    A point may be done in parts, and be settled before all of its work is done.
+    """
+
+    def __init__(self, work: Mapping[str, float], points: Iterable[str]) -> None:
+        """`work`: how much each point is, by id; a point that is not there is 1."""
+        super().__init__({point: work.get(point, 1.0) for point in points})
+        self._spent = 0.0
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and spent by then
 
     def note(self, point: str, share: float, settled: bool, now: float) -> None:
         """So much of a point, 0..1, is done at a time in seconds."""
