@@ -89,6 +89,7 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
 
 @torch.no_grad()
 def correct(model: nn.Module, batches: Batches) -> int:
-    """How many samples the model gets right."""
+    """How many samples the model, wherever it is, gets right."""
     model.eval()
-    return sum((model(x).argmax(1) == y).sum().item() for x, y in batches)
+    device = next(model.parameters()).device
+    return sum((model(x.to(device)).argmax(1) == y.to(device)).sum().item() for x, y in batches)

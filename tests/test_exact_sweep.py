@@ -207,7 +207,9 @@ class Chains(nn.Module):
         return self.out(F.gelu(self.fc(x.mean((2, 3)))))
 
 
-def test_fused_programs_do_what_the_model_does():
+@pytest.mark.parametrize("onednn", [True, False])
+def test_fused_programs_do_what_the_model_does(monkeypatch, onednn):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
     torch.manual_seed(0)
     model = Chains().eval()
     for norm in (model.norm, model.norm2):
@@ -221,6 +223,7 @@ def test_fused_programs_do_what_the_model_does():
         torch.testing.assert_close(fused(inputs), model(inputs), rtol=1e-5, atol=1e-6)
     calls = [type(step.call).__name__ for step in fused.steps]
     assert calls.count("Convolution") == 4
+    assert {type(step.call).__module__.endswith("onednn") for step in fused.steps} >= {onednn}
     assert not {"BatchNorm2d", "ReLU6", "SiLU", "Dropout", "MaxPool2d"} & set(calls)
     assert len(fused.steps) < len(program.steps) - 6
 

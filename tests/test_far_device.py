@@ -110,14 +110,14 @@ def test_allocations(allocation):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(request, monkeypatch):
     """A small task, and modules that take any device for one that is there."""
     for module in list(sys.modules.values()):
         if module.__name__.startswith("sparsity_core."):
             for name in ("resolve_device", "device_label"):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, lambda device: device)
-    task = load_task("digits-lenet")
+    task = load_task(getattr(request, "param", "digits-lenet"))
     few = {"train": task.train.take(64), "validation": task.validation.take(32)}
     return dataclasses.replace(task, **few)
 
@@ -154,11 +154,17 @@ def test_repairs(small, repair):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_sweeps(small, engine):
+@pytest.mark.parametrize("small", ["digits-lenet", "digits-mobilenet", "digits-vit"], indirect=True)
+def test_sweeps(small, engine, monkeypatch):
+    """By the same engine as on the CPU: fused there too, and in bfloat16."""
+    for module in ("sparsity_core.sweep.plan", "sparsity_core.sweep.ways"):
+        monkeypatch.setattr(f"{module}.check_fast_bf16", lambda _: None)
+
     def measure(device):
         options = {"engine": engine, "score_samples": 32, "device": device}
         plan = plan_sweep(small, sparsities=[0.5, 0.9], **options)
-        return [(row.layer, row.value, row.status) for row in plan.run(small, plan.points())]
+        found = plan.run(small, plan.points())
+        return [(row.layer, row.value, row.status, row.engine) for row in found]
 
     on_both(measure)
 

@@ -386,8 +386,8 @@ def test_fast_samplers_see_what_the_whole_model_sees(model, engine, monkeypatch)
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             pytest.skip("oneDNN has no bfloat16 here")
         # Slow bfloat16 gives the same numbers, and rounds of few samples are screened like others.
-        monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda: None)
-        monkeypatch.setattr("sparsity_core.sweep.ways.check_fast_bf16", lambda: None)
+        monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda _: None)
+        monkeypatch.setattr("sparsity_core.sweep.ways.check_fast_bf16", lambda _: None)
         monkeypatch.setattr("sparsity_core.sweep.sampling._SCREENED", 24)
     task = load_task(model)
     options = {"sparsities": [0.6, 0.9], "question": Question(width=0)}

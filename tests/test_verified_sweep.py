@@ -23,8 +23,8 @@ emulated = pytest.mark.skipif(
 @pytest.fixture
 def any_cpu(monkeypatch):
     """Slow bfloat16 gives the same numbers."""
-    monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda: None)
-    monkeypatch.setattr(ways, "check_fast_bf16", lambda: None)
+    monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda _: None)
+    monkeypatch.setattr(ways, "check_fast_bf16", lambda _: None)
 
 
 def assert_same_counts(found, expected):
@@ -156,6 +156,6 @@ def test_a_cpu_without_fast_bfloat16_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     with pytest.raises(SparsityError, match="take the engine exact"):
-        lowered.check_fast_bf16()
+        lowered.check_fast_bf16("cpu")
     with pytest.raises(SparsityError, match="AMX"):
         plan_sweep(load_task("digits-mlp"), engine="verified")

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity_core.sweep import folded, onednn
 from sparsity_core.sweep.attention import with_attention
-from sparsity_core.sweep.onednn import Activation, Convolution, Linear
+from sparsity_core.sweep.folded import Activation, Convolution, Linear
 from sparsity_core.sweep.program import INPUT, Program, Read, Step, map_reads
 
 _PASS_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -23,9 +24,10 @@ _SUMS = (operator.add, operator.iadd, torch.add)
 
 @torch.no_grad()
 def fuse(program: Program, sample: Tensor) -> Program:
-    """The same program for the CPU with a convolution or linear layer and what follows as one step.
+    """The same program with a convolution or linear layer and what follows as one step.
 
-    `sample`: a few inputs (N, ...), which tell the shapes.
+    By oneDNN on the CPU where torch has it. `sample`: a few inputs (N, ...), which tell the shapes
+    and the device.
     """
     program = _without_idle_steps(program)
     program = with_attention(program, _shapes(program, sample))
@@ -36,6 +38,8 @@ def fuse(program: Program, sample: Tensor) -> Program:
 class _Fusing:
     def __init__(self, program: Program, sample: Tensor) -> None:
         self.program = program
+        near = sample.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.calls = onednn if near else folded
         self.shapes = _shapes(program, sample)
         self.readers: dict[str, list[Step]] = {}
         for step in program.steps:
@@ -72,16 +76,17 @@ class _Fusing:
         if then and (found := _activation(then)) and (args == step.args or found.name == "relu"):
             act = found
             chain.append(then)
-        self._make(chain, args, Convolution(conv, norm, act))
+        self._make(chain, args, self.calls.Convolution(conv, norm, act))
 
     def _linear(self, step: Step, linear: nn.Linear) -> None:
+        make = self.calls.Linear
         then = self._next(step)
         if then and (other := self._added(step, then)):
-            self._make([step, then], (*step.args, Read(other)), Linear(linear, Activation()))
+            self._make([step, then], (*step.args, Read(other)), make(linear, Activation()))
         elif then and (found := _activation(then)):
-            self._make([step, then], step.args, Linear(linear, found))
+            self._make([step, then], step.args, make(linear, found))
         else:
-            self._make([step], step.args, Linear(linear, Activation()))
+            self._make([step], step.args, make(linear, Activation()))
 
     def _make(self, chain: list[Step], args: tuple[Any, ...], call: Convolution | Linear) -> None:
         weights: frozenset[str] = frozenset().union(*(step.weights for step in chain))

@@ -232,7 +232,7 @@ def usual_engine(device: str, early: bool) -> str:
     For early answers `verified`, where the CPU has fast bfloat16: as many samples then take half
     the time, and their losses are estimates in any case.
     """
-    return VERIFIED if early and device == "cpu" and not slow_bf16() else EXACT
+    return VERIFIED if early and device == "cpu" and not slow_bf16(device) else EXACT
 
 
 def plan_sweep(
@@ -270,7 +270,7 @@ def plan_sweep(
     if engine not in ENGINES:
         raise unknown("engine", engine, [*ENGINES, FAST])
     if engine == VERIFIED:
-        check_fast_bf16()
+        check_fast_bf16(setting.device)
     if memory < 0:
         raise SparsityError(f"memory must be 0 bytes or more, got {memory}")
     if question is not None and engine not in SAMPLERS:

@@ -34,6 +34,7 @@ BATCH = 512  # samples at a time, as train.evaluate has them: other shapes may g
 BUDGET = 2**30  # bytes of dense values that may be kept between layers
 CHECKED = 8  # samples on which a program has to do what the model does before it is used
 CACHE = 2**23  # bytes that a step should read and write; ResNet-20 at 2^26 takes 1.2 times as long
+FAR = 2**30  # the same on a GPU, where only its memory limits what runs side by side
 NEAR_CACHE = 2**21  # bytes for the values of all levels side by side: a sixth faster than 2^23
 _SMALLEST = 16  # samples: below, calling the operators takes longer than their work
 
@@ -45,8 +46,8 @@ class Rerun:
 
     Dense values of as many batches as the budget admits are kept from layer to layer; each further
     batch passes through once a layer, for all of its masks. With `cut` the batches go through a
-    suffix in pieces that stay in the cache. With a `source` the dense values are those that this
-    one holds.
+    suffix in pieces that stay in the cache, or on a GPU in large ones. With a `source` the dense
+    values are those that this one holds. `share`: of the usual bytes of a piece.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Rerun:
         budget: int = BUDGET,
         cut: bool = False,
         source: "Rerun | None" = None,
-        cache: int = CACHE,
+        share: float = 1,
     ) -> None:
         self.bench = bench
+        self.near = bench.setting.device == "cpu"
         self.model = bench.model
         self.program = program
         self.layers = prunable(self.model)
@@ -82,9 +84,11 @@ class Rerun:
         self.cut = cut
         self.pieces = dict.fromkeys(self.suffixes, BATCH)
         if cut:
+            room = round(share * (CACHE if self.near else FAR))
             for name, suffix in self.suffixes.items():
                 most = max(sum(sizes[n] for n in (*s.reads, s.name)) for s in suffix.steps)
-                self.pieces[name] = _power_of_two(cache // max(most, 1))
+                size = max(room // max(most, 1), 1)
+                self.pieces[name] = _power_of_two(size) if self.near else size
 
     @property
     def walks(self) -> list[Walk]:
@@ -248,7 +252,8 @@ class Rerun:
     def own(self, masks: Masks, samples: Tensor) -> Tensor:
         """What the masked model itself says to samples, given by their numbers (n,)."""
         with masked(self.parameters, masks):
-            return torch.cat([self.model(some) for some in self.inputs[samples].split(BATCH)])
+            outputs = [self.model(some) for some in self.inputs[samples].split(BATCH)]
+            return torch.cat(outputs).cpu()
 
     def _in_pieces(self, suffix: Suffix, dense: Values, samples: int, size: int) -> Tensor:
         """The suffix's output for all samples, so many at a time."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,26 +18,47 @@ Asked = tuple[Masks, Tensor]  # masks, and the numbers (n,) of the samples to ru
 
 
 class Rescue(Rerun):
-    """A rerun that can be asked about single samples, and has few of them pass together."""
+    """A rerun that can be asked about single samples, and has few of them pass together.
+
+    On a GPU, which is fast when it has much to do at once, also many.
+    """
 
     def _in_turn(self, layer: str, variants: Sequence[Masks]) -> Callable[[int], list[Tensor]]:
-        if len(variants) == 1 or 2 * len(self.inputs) > self.pieces[layer]:
+        few = len(variants) > 1 and 2 * len(self.inputs) <= self.pieces[layer]
+        if self.near and not few:
             return super()._in_turn(layer, variants)
-        made = cache(lambda: self._joined(layer, variants))
-        return lambda variant: [made()[variant]]
+        made = cache(lambda: self._stacked(layer, variants))
+        return lambda variant: made()[variant]
 
     @torch.no_grad()
-    def _joined(self, layer: str, variants: Sequence[Masks]) -> Sequence[Tensor]:
-        """The outputs under each of the masks for all samples, fewer than a batch.
+    def _stacked(self, layer: str, variants: Sequence[Masks]) -> list[list[Tensor]]:
+        """The outputs under each of the masks, of its samples in order.
 
         The layer runs for each of the masks, what follows for all of them: calling an operator
         costs as much as its work on a few samples.
         """
         suffix, own = self._suffix(layer, variants)
+        size, times = self.pieces[layer], len(variants)
         head, tail = parted(suffix, (layer, *self.layers[layer].biases), self.axes)
-        (walk,) = self.walks or self._passing()
-        dense = self._started(walk.to(layer))
-        dense |= {name: step.run(dense) for name, step in own.items()}
+        found: list[list[Tensor]] = [[] for _ in variants]
+        for walk in chain(self.walks, self._passing()):
+            count = len(walk.inputs)
+            dense = self._started(walk.to(layer))
+            dense |= {name: step.run(dense) for name, step in own.items()}
+            step = count if self.near else max(1, size // times)
+            for start in range(0, count, step):
+                piece = {n: self._cut(n, value, start, step, count) for n, value in dense.items()}
+                samples = min(step, count - start)
+                joined = self._side_by_side(suffix, head, tail, variants, piece)
+                every = self._in_pieces(tail, joined, samples * times, size)
+                for outputs, output in zip(found, every.split(samples), strict=True):
+                    outputs.append(output)
+        return found
+
+    def _side_by_side(
+        self, suffix: Suffix, head: Course, tail: Suffix, variants: Sequence[Masks], dense: Values
+    ) -> Values:
+        """What the tail needs for the same samples under each of the masks, one after another."""
         made = []
         for masks in variants:
             with self._masked(suffix, masks):
@@ -44,9 +66,7 @@ class Rescue(Rerun):
         joined = {n: torch.cat([m[n] for m in made], self.axes.get(n, 0)) for n in head.keep}
         for name in tail.needs - head.keep:
             joined[name] = self._repeated(name, dense[name], len(variants))
-        samples = len(self.inputs)
-        every = self._in_pieces(tail, joined, samples * len(variants), self.pieces[layer])
-        return every.split(samples)
+        return joined
 
     @torch.no_grad()
     def some(self, layer: str, asked: Sequence[Asked]) -> list[Tensor]:
@@ -62,7 +82,7 @@ class Rescue(Rerun):
             outputs = self._block(layer, head, tail, [asked[i][0] for i, _ in block], samples)
             for (i, _), output in zip(block, outputs, strict=True):
                 found[i].append(output)
-        return [torch.cat(parts) for parts in found]
+        return [torch.cat(parts).cpu() for parts in found]
 
     def _block(
         self,
@@ -133,7 +153,7 @@ class Rescue(Rerun):
         each = value.shape[axis] // samples
         if each > 1:
             which = (which[:, None] * each + torch.arange(each)).flatten()
-        return value.index_select(axis, which)
+        return value.index_select(axis, which.to(value.device))
 
 
 def _blocks(asked: Sequence[Asked]) -> Iterator[list[tuple[int, Tensor]]]:

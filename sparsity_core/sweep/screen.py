@@ -71,7 +71,7 @@ class Screen:
 
         @cache
         def look(place: int) -> _Variant:
-            return _looked(variants[place], torch.cat(run(place)).float())
+            return _looked(variants[place], torch.cat(run(place)).float().cpu())
 
         layer_screen = _LayerScreen(self.fused, layer, [look(len(variants) // 2)])
         if layer in self.errors:

@@ -77,7 +77,7 @@ class Ways:
     def _choose(self, layer: str) -> Way:
         why = self._program.resists
         if self.engine == VERIFIED:
-            check_fast_bf16()
+            check_fast_bf16(self.bench.setting.device)
         if not why and self.engine != BITWISE:
             why = self._no_fusing or self._doubt(self._fused, layer, self.margins)
             if not why and self.engine == VERIFIED:
@@ -127,8 +127,6 @@ class Ways:
     @cached_property
     def _no_fusing(self) -> str:
         """Why nothing is fused; "" when something is."""
-        if self.bench.setting.device != "cpu" or not torch.backends.mkldnn.is_available():
-            return "needs a CPU with oneDNN"
         if self.bench.task.metric != ACCURACY:
             return f"{self.bench.task.metric.name} may change with rounding"
         try:
@@ -178,7 +176,7 @@ def ways(bench: Workbench, engine: str, memory: int) -> Ways:
 def evaluated(bench: Workbench, way: Way, outputs: Sequence[Tensor], masks: Masks) -> Evaluation:
     """The outputs for all batches of the workbench under masks, judged as the way asks for."""
     if way.margins:
-        joined = torch.cat(list(outputs))
+        joined = torch.cat(list(outputs)).cpu()
         settled, seen = way.margins.settled(joined, partial(way.rerun.own, masks))
         return judged(bench, settled, seen)
     return evaluate(
@@ -197,7 +195,7 @@ def judged(bench: Workbench, outputs: Tensor, seen: Verdict) -> Evaluation:
     NonFiniteError as there; labels were looked at with the dense outputs.
     """
     check_broken(bench.samples, seen.broken)
-    targets = bench.samples.targets
+    targets = bench.samples.targets.cpu()
     values = (seen.predictions == targets).float()
     with torch.no_grad():
         losses = bench.task.loss(outputs, targets)
