@@ -16,6 +16,7 @@ from sparsity_core.jobs import submit
 from sparsity_core.kernels import gpu_bench, gpu_race, plan
 from sparsity_core.kernels.energy import per_call
 from sparsity_core.kernels.gpu_race import GPU
+from sparsity_core.kernels.gpu_timing import GpuTimes
 from sparsity_core.kernels.nvml import gpu_counter
 from sparsity_core.kernels.plan import KernelPlan, plan_kernels
 from sparsity_core.kernels.words import in_words
@@ -120,8 +121,31 @@ def test_its_words_and_its_form_say_the_same(gpu):
     view = view_of(asked)
     assert (view["kernels-device"], view["kernels-dtype"]) == ("GPU", "float16")
     assert formats_of(asked) == {f"kernels-formats {len(GPU)}": []}
-    with pytest.raises(SparsityError, match="timed on shapes"):
-        plan_kernels(load_task("digits-mlp"), "fc1.weight", device="cuda")
+    with pytest.raises(SparsityError, match="conv1.weight is a convolution: GPU kernels"):
+        plan_kernels(load_task("digits-lenet"), "conv1.weight", device="cuda")
+
+
+def test_a_layer_of_a_model_is_timed_with_its_own_weights_and_tokens(gpu, monkeypatch):
+    task = load_task("digits-vit")
+    layer = next(name for name in dict(task.model.named_parameters()) if "qkv.weight" in name)
+    calls = {}
+
+    def timed(given, repeats, seed=0):
+        calls.update(given)
+        return {name: GpuTimes(*[1e-6] * 3, graph=True) for name in given}
+
+    monkeypatch.setattr(gpu_bench, "interleaved_on_gpu", timed)
+    options = {"sparsities": [0.5], "batches": [3], "kernels": ["gpu-csr"], "dtype": "float32"}
+    asked = plan_kernels(task, layer, device="cuda", **options)
+    dense, csr = asked.run(task, asked.points())
+    rows, cols = task.model.get_parameter(layer).shape
+    assert asked.shapes == ((rows, cols),)
+    assert (dense.layer, dense.status) == (layer, "ok"), dense.message
+    (call,) = calls["gpu-dense"]
+    batch, tokens, outputs = call().shape
+    assert (batch, outputs) == (3, rows)
+    assert dense.multiply_adds == batch * tokens * rows * cols
+    assert csr.multiply_adds == batch * tokens * round(rows * cols / 2)
 
 
 def test_without_a_gpu_the_reason_is_said(capsys):

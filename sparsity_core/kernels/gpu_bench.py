@@ -19,6 +19,7 @@ from sparsity_core.kernels.gpu_timing import GpuTimes, interleaved_on_gpu
 from sparsity_core.kernels.kernel import KERNELS, Kernel, Packed
 from sparsity_core.kernels.nvml import gpu_counter
 from sparsity_core.kernels.timing import Call
+from sparsity_core.kernels.workload import Workload, random_workload
 from sparsity_core.machine import device_label, full_precision, versions
 from sparsity_core.structures import STRUCTURES, Structure
 
@@ -103,21 +104,23 @@ def gpu_peaks(dtype: str) -> GpuPeaks:
 
 
 def measure_on_gpu(
-    point: GpuPoint, kernels: Mapping[str, Kernel]
+    point: GpuPoint, kernels: Mapping[str, Kernel], work: Workload | None = None
 ) -> tuple[list[GpuRow], dict[str, str]]:
     """Rows of the kernels, by the names they are given, beside dense; and why others have none.
 
-    Each is compared with dense in float64 before it is timed. TF32 is off.
+    Of a Linear layer `work` of the point's shape; random weights without it. Each is compared with
+    dense in float64 before it is timed. TF32 is off.
     """
     if not torch.cuda.is_available():
         raise SparsityError("GPU kernels are measured on a CUDA GPU: torch finds none here")
     with full_precision(), torch.no_grad():
-        return _measure(point, kernels)
+        return _measure(point, kernels, work or _random(point.rows, point.cols, point.seed))
 
 
-def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRow], dict[str, str]]:
-    make = torch.Generator().manual_seed(point.seed + 1)
-    x = torch.randn(point.batch, point.cols, generator=make).to(_DEVICE, DTYPES[point.dtype])
+def _measure(
+    point: GpuPoint, kernels: Mapping[str, Kernel], work: Workload
+) -> tuple[list[GpuRow], dict[str, str]]:
+    x = work.inputs(point.batch, point.seed).to(_DEVICE, DTYPES[point.dtype])
     shape = (point.rows, point.cols)
     named: dict[str, Kernel] = {DENSE: KERNELS.make(DENSE, dtype=point.dtype), **kernels}
     first: dict[tuple[type[Kernel], Structure], Kernel] = {}
@@ -131,7 +134,7 @@ def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRo
         try:
             # Kernels of one class and pattern share a format: it is packed once.
             format_of = first.setdefault((type(kernel), structure), kernel)
-            base = _packed(shape, point.sparsity, point.seed, format_of)
+            base = _packed(work, point.sparsity, format_of)
             one = _again(dataclasses.replace(base, kernel=kernel))
             if reason := _wrong(one, x, point.dtype):
                 failed[name] = reason
@@ -144,7 +147,8 @@ def _measure(point: GpuPoint, kernels: Mapping[str, Kernel]) -> tuple[list[GpuRo
     calls = {name: _calls(one, x, point.cache) for name, one in packed.items()}
     times = interleaved_on_gpu({**calls, _AGAIN: calls[DENSE]}, point.repeats, point.seed)
     joules = _energies(calls)
-    return [_row(point, name, one, times, joules) for name, one in packed.items()], failed
+    rows = [_row(point, work, name, one, times, joules) for name, one in packed.items()]
+    return rows, failed
 
 
 def _counter() -> Counter | None:
@@ -169,15 +173,17 @@ def _energies(calls: Mapping[str, list[Call]]) -> dict[str, float | None]:
     return found
 
 
+@lru_cache(maxsize=2)
+def _random(rows: int, cols: int, seed: int) -> Workload:
+    return random_workload(rows, cols, seed)
+
+
 @lru_cache(maxsize=8)
-def _packed(shape: tuple[int, int], sparsity: float, seed: int, kernel: Kernel) -> Packed:
-    """Random weights under a mask of the kernel's own pattern."""
-    make = torch.Generator().manual_seed(seed)
-    weight = torch.randn(shape, generator=make) / math.sqrt(shape[1])
-    scores, bias = torch.rand(shape, generator=make), torch.randn(shape[0], generator=make)
-    structure = kernel.pattern(sparsity)
-    mask = structure.expand(structure.choose(structure.units(scores), sparsity), shape)
-    return kernel.pack(weight, mask, bias)
+def _packed(work: Workload, sparsity: float, kernel: Kernel) -> Packed:
+    """The weights under a mask of the kernel's own pattern."""
+    structure, shape = kernel.pattern(sparsity), tuple(work.weight.shape)
+    mask = structure.expand(structure.choose(structure.units(work.scores), sparsity), shape)
+    return kernel.pack(work.weight, mask, work.bias)
 
 
 def _again(packed: Packed) -> Packed:
@@ -188,9 +194,9 @@ def _again(packed: Packed) -> Packed:
 
 def _wrong(packed: Packed, x: Tensor, dtype: str) -> str | None:
     """How far the outputs are from float64's, when that is too far."""
-    assert packed.bias is not None
-    weight, bias = (t.to(x.device, x.dtype).double() for t in (packed.dense(), packed.bias))
-    expected = x.double() @ weight.T + bias
+    expected = x.double() @ packed.dense().to(x.device, x.dtype).double().T
+    if packed.bias is not None:
+        expected += packed.bias.to(x.device, x.dtype).double()
     off = float((packed(x).double() - expected).norm() / expected.norm())
     return None if off <= _WRONG[dtype] else f"is wrong by {off:.2g} of the outputs' size"
 
@@ -206,18 +212,20 @@ def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
 
 def _row(
     point: GpuPoint,
+    work: Workload,
     name: str,
     packed: Packed,
     times: Mapping[str, GpuTimes],
     joules: Mapping[str, float | None],
 ) -> GpuRow:
     kernel, own, limits = packed.kernel, times[name], gpu_peaks(point.dtype)
-    multiplied = point.rows * point.cols if name == DENSE else packed.kept
+    times_used = point.batch * work.positions
+    multiplied = times_used * (point.rows * point.cols if name == DENSE else packed.kept)
     size = DTYPES[point.dtype].itemsize
-    moved = packed.bytes + size * point.batch * (point.rows + point.cols)
+    moved = packed.bytes + size * times_used * (point.rows + point.cols)
     bounds = {
         "bytes": moved / limits.bandwidth,
-        "multiply-adds": multiplied * point.batch / limits.multiply_adds,
+        "multiply-adds": multiplied / limits.multiply_adds,
     }
     limit = max(bounds, key=lambda kind: bounds[kind])
     return GpuRow(
@@ -242,7 +250,7 @@ def _row(
         limit=limit,
         cache=point.cache,
         noise=abs(math.log(times[DENSE].p50 / times[_AGAIN].p50)),
-        multiply_adds=multiplied * point.batch,
+        multiply_adds=multiplied,
         moved=moved,
         peak=limits.multiply_adds,
         bandwidth=limits.bandwidth,

@@ -10,6 +10,7 @@ from sparsity_core.kernels.gpu_bench import CSR, DENSE, GpuPoint, GpuRow, measur
 from sparsity_core.kernels.kernel import KERNELS, Kernel
 from sparsity_core.kernels.peaks import kernel_versions
 from sparsity_core.kernels.row import KernelRow
+from sparsity_core.kernels.workload import Workload
 from sparsity_core.machine import device_label
 from sparsity_core.structures import STRUCTURES
 
@@ -20,10 +21,10 @@ _SHARED = {field.name for field in dataclasses.fields(GpuRow)} & {
 }
 
 
-def measure_gpu_race(race: Race, shape: tuple[int, int], dtype: str) -> list[KernelRow]:
+def measure_gpu_race(race: Race, work: Workload, dtype: str) -> list[KernelRow]:
     """Time the kernels of a race on the GPU beside dense and CSR of one type; a row for each.
 
-    Random weights of a Linear layer. What cannot run is a row with the reason; raises SparsityError
+    `work`: a Linear layer. What cannot run is a row with the reason; raises SparsityError
     where there is no GPU.
     """
     started = time.perf_counter()
@@ -34,8 +35,9 @@ def measure_gpu_race(race: Race, shape: tuple[int, int], dtype: str) -> list[Ker
             kernels[kind] = KERNELS.make(kind, dtype=dtype)
         except SparsityError as error:
             refused[kind] = str(error)
+    shape = (work.rows, work.cols)
     point = GpuPoint(*shape, race.sparsity, race.batch, dtype, race.cache, race.repeats, race.seed)
-    rows, failed = measure_on_gpu(point, kernels)
+    rows, failed = measure_on_gpu(point, kernels, work)
     seconds = time.perf_counter() - started
     found = [_row(race, shape, row, seconds) for row in rows]
     for kind, why in (refused | failed).items():

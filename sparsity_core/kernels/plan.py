@@ -137,7 +137,7 @@ class KernelPlan:
     def workload(self, task: Task | None, shape: Shape) -> Workload:
         """The layer that is timed."""
         if task is None or not self.model:
-            return random_workload(*shape, self.seed)
+            return _shaped(*shape, self.seed)
         return _layer(task, self.layer)
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class KernelPlan:
 
     def _measure(self, race: Race, task: Task | None, shape: Shape) -> list[KernelRow]:
         if self.device == "cuda":
-            return measure_gpu_race(race, shape, self.dtype)
+            return measure_gpu_race(race, self.workload(task, shape), self.dtype)
         return measure(race, self.workload(task, shape))
 
     def _named(self, row: KernelRow, point: KernelPoint) -> KernelRow:
@@ -182,11 +182,11 @@ def plan_kernels(
 ) -> KernelPlan:
     """A plan with every number checked, for this machine: a layer of a task, or Linear shapes.
 
-    The dense rivals are always among the kernels. `device` cuda: the GPU's kernels, on shapes, in
+    The dense rivals are always among the kernels. `device` cuda: the GPU's kernels, of matrices, in
     `dtype`. Raises SparsityError for an empty selection, bad numbers, unknown kernels, a layer that
     no kernel can run, or a GPU that is not there.
     """
-    _check_device(device, dtype, task)
+    _check_device(device, dtype)
     chosen = {"shapes": shapes, "sparsities": sparsities, "batches": batches, "caches": caches}
     for what, values in (chosen | {"kernels": kernels}).items():
         if not len(values):
@@ -199,6 +199,10 @@ def plan_kernels(
     rivals: tuple[str, ...]
     known, rivals = (MATRIX, RIVALS) if matrix else (CONVOLUTIONS, CONVOLUTION_RIVALS)
     if device == "cuda":
+        if not matrix:
+            raise SparsityError(
+                f"{layer} is a convolution: GPU kernels multiply matrices; choose a linear layer"
+            )
         known, rivals, threads = GPU, GPU_RIVALS, 1
     for kernel in kernels:
         if kernel != "all" and kernel not in known:
@@ -230,7 +234,7 @@ def _machine(device: str) -> str:
     return cpu_label() if device == "cpu" else device_label(device)
 
 
-def _check_device(device: str, dtype: str, task: Task | None) -> None:
+def _check_device(device: str, dtype: str) -> None:
     if device not in ("cpu", "cuda"):
         raise SparsityError(f"unknown device {device!r}; choose cpu or cuda")
     if device == "cpu" and dtype != "float32":
@@ -239,8 +243,6 @@ def _check_device(device: str, dtype: str, task: Task | None) -> None:
         resolve_device(device)
         if dtype not in DTYPES:
             raise SparsityError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-        if task is not None:
-            raise SparsityError("GPU kernels are timed on shapes; leave model and layer out")
 
 
 @lru_cache(maxsize=2)
@@ -249,8 +251,8 @@ def _layer(task: Task, layer: str) -> Workload:
 
 
 @lru_cache(maxsize=2)
-def _shaped(rows: int, cols: int) -> Workload:
-    return random_workload(rows, cols)
+def _shaped(rows: int, cols: int, seed: int = 0) -> Workload:
+    return random_workload(rows, cols, seed)
 
 
 def _setting(point: KernelPoint) -> tuple[Shape, tuple[Any, ...]]:
