@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.forms import warn_of_unknown
 from sparsity_core.metrics import is_share
-from sparsity_core.sweep.plan import ENGINES, FAST, SAMPLERS
+from sparsity_core.sweep.engines import ENGINES, FAST, SAMPLERS
 from sparsity_core.sweep.rerun import BUDGET
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.ways import EXACT

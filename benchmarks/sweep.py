@@ -27,7 +27,8 @@ from benchmarks.peer_loops import LOOPS, Counts
 from benchmarks.sweep_models import CONTESTANTS, deep_resnet
 from benchmarks.work import peak_flops, suffix_flops
 from sparsity_core.machine import device_label, versions
-from sparsity_core.sweep.plan import ENGINES, SweepPlan, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import SweepPlan, plan_sweep
 from sparsity_core.task import Task
 
 T = TypeVar("T")

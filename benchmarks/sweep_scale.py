@@ -18,7 +18,8 @@ from benchmarks.sweep_models import deep_resnet
 from sample_models.vit import Layer
 from sparsity_core.data import Split
 from sparsity_core.machine import device_label
-from sparsity_core.sweep.plan import ENGINES, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import Task
 
 

@@ -22,7 +22,8 @@ from sparsity_core.job_queue import JobQueue
 from sparsity_core.machine import device_label, versions
 from sparsity_core.plans import Plan
 from sparsity_core.store import Store
-from sparsity_core.sweep.plan import ENGINES, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.work import speed_of, work_of
 from sparsity_core.task import Task, load_task
 from sparsity_core.weights import prunable

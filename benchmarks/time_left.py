@@ -17,7 +17,8 @@ import torch
 from benchmarks.sweep_models import CONTESTANTS
 from sparsity_core.groups_left import GroupsLeft
 from sparsity_core.machine import device_label, versions
-from sparsity_core.sweep.plan import ENGINES, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.work import speed_of, work_of
 from sparsity_core.task import Task
 from sparsity_core.weights import prunable

@@ -22,7 +22,8 @@ from sparsity_core.schedules import Geometric
 from sparsity_core.scorers import SCORERS
 from sparsity_core.status import rows_of
 from sparsity_core.structures import STRUCTURES
-from sparsity_core.sweep.plan import ENGINES, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.task import load_task
 from tests.far_device import FAR, far_device

@@ -159,7 +159,7 @@ def test_what_a_run_has_begun_goes_with_it(begun, tmp_path):
 def test_a_screened_answer_is_completed_to_the_same_counts(begun, tmp_path, monkeypatch):
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("oneDNN has no bfloat16 here")
-    monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda _: None)
+    monkeypatch.setattr("sparsity_core.sweep.engines.check_fast_bf16", lambda _: None)
     monkeypatch.setattr("sparsity_core.sweep.ways.check_fast_bf16", lambda _: None)
     task, whole, _ = begun
     store = Store(tmp_path)

@@ -17,8 +17,9 @@ from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.sweep import betting
 from sparsity_core.sweep.betting import capital, certain, interval
 from sparsity_core.sweep.decide import follow, whole_model
+from sparsity_core.sweep.engines import SAMPLERS
 from sparsity_core.sweep.order import Order, order_of, rates_from
-from sparsity_core.sweep.plan import SAMPLERS, plan_sweep
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.sequential import Question, Standing, rounds
 from sparsity_core.sweep.trials import Trials
 from sparsity_core.task import Metric, load_task
@@ -386,7 +387,7 @@ def test_fast_samplers_see_what_the_whole_model_sees(model, engine, monkeypatch)
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             pytest.skip("oneDNN has no bfloat16 here")
         # Slow bfloat16 gives the same numbers, and rounds of few samples are screened like others.
-        monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda _: None)
+        monkeypatch.setattr("sparsity_core.sweep.engines.check_fast_bf16", lambda _: None)
         monkeypatch.setattr("sparsity_core.sweep.ways.check_fast_bf16", lambda _: None)
         monkeypatch.setattr("sparsity_core.sweep.sampling._SCREENED", 24)
     task = load_task(model)

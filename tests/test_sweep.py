@@ -15,7 +15,8 @@ from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.scorers import SCORERS
 from sparsity_core.sweep.choice import recipe_from, sparsest_within
-from sparsity_core.sweep.plan import ENGINES, plan_sweep
+from sparsity_core.sweep.engines import ENGINES
+from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import Task, load_task
 
 

@@ -12,7 +12,7 @@ from benchmarks.sweep import measured
 from benchmarks.sweep_gpu import raced, table
 from benchmarks.sweep_models import deep_resnet
 from benchmarks.work import suffix_flops
-from sparsity_core.sweep.plan import ENGINES
+from sparsity_core.sweep.engines import ENGINES
 
 
 def test_work_of_suffixes_by_hand():

@@ -23,7 +23,7 @@ emulated = pytest.mark.skipif(
 @pytest.fixture
 def any_cpu(monkeypatch):
     """Slow bfloat16 gives the same numbers."""
-    monkeypatch.setattr("sparsity_core.sweep.plan.check_fast_bf16", lambda _: None)
+    monkeypatch.setattr("sparsity_core.sweep.engines.check_fast_bf16", lambda _: None)
     monkeypatch.setattr(ways, "check_fast_bf16", lambda _: None)
 
 

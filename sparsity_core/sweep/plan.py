@@ -1,52 +1,31 @@
 """A sensitivity sweep as plain data: layers x scorers x structures x sparsities x seeds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import groupby, product
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from sparsity_core.digest import digest_of
-from sparsity_core.errors import SparsityError, unknown
+from sparsity_core.errors import SparsityError
 from sparsity_core.scorers import SCORERS, Random, Scorer
 from sparsity_core.setting import Planned, Setting, setting_of
 from sparsity_core.structures import STRUCTURES, Structure
-from sparsity_core.sweep import decide, parts, reference
-from sparsity_core.sweep.engine import measure_bitwise, measure_exact, measure_verified
-from sparsity_core.sweep.lowered import check_fast_bf16, slow_bf16
+from sparsity_core.sweep import decide, parts
+from sparsity_core.sweep.engines import ENGINES, FAST, SAMPLERS, engine_named
 from sparsity_core.sweep.point import Result, SweepPoint, unmeasured
 from sparsity_core.sweep.rerun import BUDGET
-from sparsity_core.sweep.sampling import FromLayer
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.share import Part, Share, blank
 from sparsity_core.sweep.trials import ENGINE as EARLY
-from sparsity_core.sweep.trials import Sampler
 from sparsity_core.sweep.verdict import verdict
-from sparsity_core.sweep.ways import BITWISE, EXACT, VERIFIED, ways
+from sparsity_core.sweep.ways import ways
 from sparsity_core.task import Task
 from sparsity_core.weights import canonical_names, check_sparsity, prunable
-from sparsity_core.workbench import Workbench, workbench
+from sparsity_core.workbench import workbench
 
 T = TypeVar("T")
-# Task, setting, points, and bytes of memory for dense values between layers.
-Engine = Callable[[Task, Setting, Sequence[SweepPoint], int], Iterator[Result]]
-
-ENGINES: dict[str, Engine] = {
-    "reference": reference.measure,
-    BITWISE: measure_bitwise,
-    EXACT: measure_exact,
-    VERIFIED: measure_verified,
-}
-FAST = "fast"  # whichever is the usual one, for whoever plans
-# How an engine does a point on some of the samples, within so much memory: for a question.
-SAMPLERS: dict[str, Callable[[Workbench, int], Sampler]] = {
-    "reference": decide.whole_model,
-    BITWISE: partial(FromLayer, BITWISE),
-    EXACT: partial(FromLayer, EXACT),
-    VERIFIED: partial(FromLayer, VERIFIED),
-}
 
 
 @dataclass(frozen=True)
@@ -226,15 +205,6 @@ class SweepPlan(Planned):
         )
 
 
-def usual_engine(device: str, early: bool) -> str:
-    """The engine that is taken unless another is asked for.
-
-    For early answers `verified`, where the CPU has fast bfloat16: as many samples then take half
-    the time, and their losses are estimates in any case.
-    """
-    return VERIFIED if early and device == "cpu" and not slow_bf16(device) else EXACT
-
-
 def plan_sweep(
     task: Task,
     *,
@@ -265,16 +235,8 @@ def plan_sweep(
         if not len(chosen):
             raise SparsityError(f"no {what} chosen; choose at least one")
     setting = setting_of(task, **where)
-    if engine == FAST:
-        engine = usual_engine(setting.device, early=question is not None)
-    if engine not in ENGINES:
-        raise unknown("engine", engine, [*ENGINES, FAST])
-    if engine == VERIFIED:
-        check_fast_bf16(setting.device)
     if memory < 0:
         raise SparsityError(f"memory must be 0 bytes or more, got {memory}")
-    if question is not None and engine not in SAMPLERS:
-        raise unknown("engine for early answers", engine, SAMPLERS)
     known = canonical_names(task.model, layers if "all" not in layers else prunable(task.model))
     plan = SweepPlan(
         setting=setting,
@@ -283,7 +245,7 @@ def plan_sweep(
         structures=_unique(STRUCTURES.make(s) if isinstance(s, str) else s for s in structures),
         sparsities=tuple(sorted({check_sparsity(s) for s in sparsities})),
         seeds=_unique(seeds),
-        engine=engine,
+        engine=engine_named(engine, setting.device, early=question is not None),
         memory=memory,
     )
     family = len(plan.points())
