@@ -64,7 +64,7 @@ def draw_run(store: Store, run: RunInfo) -> None:
             st.dataframe(rows_table(rows), hide_index=True, placeholder="")
 
 
-def draw_delete(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> None:
+def draw_delete(store: Store, run: RunInfo) -> None:
     """Deleting in two steps: what would go is counted, and the run's name has to be typed."""
     with st.expander("Delete this run", icon=":material/delete:"):
         if run.state in ("queued", "running"):
@@ -72,7 +72,8 @@ def draw_delete(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> None:
             return
         if not st.toggle("I want to delete it", key=f"wish {run.id}"):
             return
-        gone, kept = _points_of(store, runs, run)
+        gone = store.points_alone(run.id)
+        kept = run.done - gone
         st.warning(
             f"{gone} stored points go for good"
             + (f"; {kept} stay, because other runs have them too." if kept else ".")
@@ -161,15 +162,3 @@ def _draw_link(plan: AnyPlan) -> None:
     if going := st.session_state.pop(GOING, None):
         file, link = going
         st.switch_page(file, query_params=link)
-
-
-def _points_of(store: Store, runs: Sequence[RunInfo], run: RunInfo) -> tuple[int, int]:
-    """How many stored points only this run has, and how many others have too."""
-    stored = set(store.statuses([point.id for point in store.plan(run.id).points()]))
-    others = {
-        point.id
-        for other in runs
-        if other.id != run.id and (other.kind, other.model) == (run.kind, run.model)
-        for point in store.plan(other.id).points()
-    }
-    return len(stored - others), len(stored & others)

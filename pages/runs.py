@@ -29,6 +29,6 @@ try:
         draw_two(store, opened)
     elif opened:
         draw_run(store, opened[0])
-        draw_delete(store, runs, opened[0])
+        draw_delete(store, opened[0])
 except SparsityError as error:
     st.error(str(error))

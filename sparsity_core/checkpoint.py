@@ -8,7 +8,7 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from sparsity_core.errors import SparsityError
 from sparsity_core.folder import default_folder
 
+_FOLDER = "checkpoints"
 _LOST = 60.0  # seconds of work that a kill may cost, at most
 _SAVING = 0.02  # share of the time that may go into saving
 _FIRST = 1.0  # seconds of work that are not worth a file
@@ -25,7 +26,7 @@ _FIRST = 1.0  # seconds of work that are not worth a file
 
 def checkpoint_path(name: str) -> Path:
     """Where the file of a name lies."""
-    return default_folder() / "checkpoints" / f"{name}.pt"
+    return default_folder() / _FOLDER / f"{name}.pt"
 
 
 def save(name: str, content: dict[str, Any]) -> None:
@@ -68,6 +69,19 @@ def delete(name: str) -> None:
     checkpoint_path(name).unlink(missing_ok=True)
 
 
+def free(names: Collection[str], store: Path) -> None:
+    """Remove the files of names beside a store, and what a process that died left of them."""
+    for path in (store / _FOLDER).glob("*.*"):
+        if path.stem in names:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise SparsityError(
+                    f"{path}: cannot be deleted ({_reason(error)}); change its rights, then delete "
+                    "the run"
+                ) from error
+
+
 def _reason(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner and not isinstance(inner, OSError):
@@ -82,6 +96,11 @@ def _partial(name: str) -> Path:
 def under_way(point_id: str) -> str:
     """The name of what is saved of a point before its row is there."""
     return f"{point_id}-under-way"
+
+
+def of_training(name: str) -> set[str]:
+    """The names of what is saved of a training: on its way, and of its end for others."""
+    return {name, under_way(name)}
 
 
 class UnderWay:

@@ -124,6 +124,10 @@ class CurvePlan(Planned):
             **dict.fromkeys(MEASURED),
         )
 
+    def saved_under(self) -> set[str]:
+        """Of a file on the way to each point."""
+        return {checkpoint.under_way(point.id) for point in self.points()}
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {

@@ -97,6 +97,9 @@ class Plan(Protocol):
     def unmeasured(self, point: Any, status: str, message: str) -> Any:
         """The row of a point that could not be measured at all."""
 
+    def saved_under(self) -> set[str]:
+        """Names under which work on its points is saved: of parts in the store, or of files."""
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data; `plan_from_dict` reads it back."""
 

@@ -11,38 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sparsity_core.database import Database
+from sparsity_core.deletion import delete_run, points_alone
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.folder import default_folder
 from sparsity_core.owner import lives, number_of, this_process
 from sparsity_core.plans import Plan, Row, plan_from_dict, row_from_dict
-from sparsity_core.sweep.plan import SweepPlan
+from sparsity_core.schema import FILE, PARTS_OF, TABLES, VERSION
 from sparsity_core.sweep.share import Part, part_from_dict
-
-_VERSION = 1
-_FILE = "results.sqlite"
-_TABLES = {
-    "results": """
-CREATE TABLE results (
-    point_id TEXT PRIMARY KEY, kind TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
-    seconds REAL NOT NULL, device TEXT NOT NULL, versions TEXT NOT NULL, created REAL NOT NULL,
-    record TEXT NOT NULL
-) WITHOUT ROWID""",
-    "runs": """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, model TEXT NOT NULL,
-    plan TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,
-    owner TEXT NOT NULL
-) WITHOUT ROWID""",
-    "run_points": """
-CREATE TABLE run_points (
-    run_id TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, position INTEGER NOT NULL,
-    point_id TEXT NOT NULL, PRIMARY KEY (run_id, position)
-) WITHOUT ROWID;
-CREATE INDEX run_points_by_point ON run_points(point_id)""",
-}
-
-# A part's id is its point's, a colon, and its samples; a semicolon is what comes after a colon.
-_PARTS_OF = "point_id > ?1 || ':' AND point_id < ?1 || ';'"
 
 # queued, running: a living process owns the run. interrupted: its process has died, or it was left.
 ACTIVE = ("queued", "running")
@@ -86,8 +61,8 @@ class Store:
             raise SparsityError(
                 f"{self.folder}: cannot be made ({reason}); choose another store"
             ) from error
-        self.path = self.folder / _FILE
-        self._database = Database(self.path, _TABLES, _VERSION)
+        self.path = self.folder / FILE
+        self._database = Database(self.path, TABLES, VERSION)
         # What could not be written, for the disk was full: only this object knows.
         self._unwritten: dict[str, tuple[str, str]] = {}
 
@@ -112,14 +87,14 @@ class Store:
                 ],
             )
             measured = [(row.point_id,) for row in rows if row.status != "failed"]
-            db.executemany(f"DELETE FROM results WHERE {_PARTS_OF}", measured)
+            db.executemany(f"DELETE FROM results WHERE {PARTS_OF}", measured)
 
     def parts(self, point_ids: Sequence[str]) -> dict[str, list[Part]]:
         """What is stored of points that were measured on some of their samples only, by point."""
         with self._database.connection() as db:
             found = db.execute(
                 "SELECT value, record FROM json_each(?) "
-                f"JOIN results ON {_PARTS_OF.replace('?1', 'value')}",
+                f"JOIN results ON {PARTS_OF.replace('?1', 'value')}",
                 [json.dumps(list(point_ids))],
             ).fetchall()
         parts: dict[str, list[Part]] = {}
@@ -235,35 +210,23 @@ class Store:
             raise SparsityError(f"run {run_id!r} is not in {self.path}")
         return self._read(plan_from_dict, found[0])
 
+    def points_alone(self, run_id: str) -> int:
+        """How many stored points a run has, and no other: those that would go with it."""
+        with self._database.connection() as db:
+            return points_alone(db, run_id)
+
     def delete_run(self, run_id: str) -> int:
         """Remove a run and the points that no other run has; returns how many points went.
 
-        Raises SparsityError while a living process works on the run.
+        So goes the work that was saved on the way to its points, in `checkpoints` in this folder
+        too. Raises SparsityError while a living process works on the run.
         """
-        owners = self._owners_of_parts(run_id)
         with self._database.transaction() as db:
             if pid := self._worked_on(db, run_id):
                 raise SparsityError(
                     f"run {run_id[:8]} is under way in process {pid}; cancel it there first"
                 )
-            gone = db.execute(
-                "DELETE FROM results WHERE point_id IN "
-                "(SELECT point_id FROM run_points WHERE run_id=?) AND point_id NOT IN "
-                "(SELECT point_id FROM run_points WHERE run_id<>?)",
-                [run_id, run_id],
-            ).rowcount
-            db.execute("DELETE FROM runs WHERE id=?", [run_id])
-            db.executemany(f"DELETE FROM results WHERE {_PARTS_OF}", owners)
-        return gone
-
-    def _owners_of_parts(self, run_id: str) -> list[tuple[str]]:
-        """The points that a run may have left parts of."""
-        try:
-            plan = self.plan(run_id)
-        except SparsityError:  # a run that cannot be read can be deleted all the same
-            return []
-        whole = plan.whole if isinstance(plan, SweepPlan) else plan
-        return [(point.id,) for point in whole.points()]
+            return delete_run(db, run_id, self.folder)
 
     def _now(self, run_id: str, state: str, message: str, owner: str) -> tuple[str, str]:
         """State and message of a run, as far as the file alone does not know them."""

@@ -20,7 +20,7 @@ from sparsity_core.dynamic import RULES, Dense, RigL, SRigL, Static
 from sparsity_core.dynamic.choice import options_from, rule_with
 from sparsity_core.dynamic.film import Film
 from sparsity_core.dynamic.planning import plan_moving
-from sparsity_core.dynamic.trial import Trial, ended, film_so_far, forget
+from sparsity_core.dynamic.trial import Trial, ended, film_so_far
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import InProcess
 from sparsity_core.folder import default_folder
@@ -152,7 +152,7 @@ def test_going_on_after_a_stop_gives_the_same_rows(task, monkeypatch, kind):
     points = [p for p in plan.points() if p.training == plan.trainings()[-1]]
     whole = found(plan.run(task, points))
     final = ended(points[0].training)
-    forget(plan)
+    checkpoint.free(plan.saved_under(), default_folder())
     assert ended(points[0].training) is None
     stopped = Trial(task, plan, points[0].training)
     for point in points[:3]:
@@ -336,6 +336,9 @@ def test_the_command(task, tmp_path, capsys, monkeypatch):
     assert {path.name for path in (there / "checkpoints").iterdir()} == {p.name for p in before}
     assert set((tmp_path / "checkpoints").iterdir()) == before
     assert default_folder() == tmp_path  # as before
+    (run,) = Store(tmp_path).runs()
+    assert main(["runs", run.id, "--delete"]) == 0
+    assert not list((tmp_path / "checkpoints").iterdir())
     assert main([*words, "--options", "rigl:dorp=1"]) == 2
     assert main(["rules"]) == 0
     assert "sparse-momentum" in capsys.readouterr().out

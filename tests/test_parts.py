@@ -149,7 +149,10 @@ def test_what_a_run_has_begun_goes_with_it(begun, tmp_path):
     done(early, store, task)
     ids = [point.id for point in plan.points()]
     assert set(store.parts(ids)) == set(ids)
+    store.save_run(plan, "cancelled")
     store.delete_run(early.digest)
+    assert set(store.parts(ids)) == set(ids)  # the other run goes on from them
+    store.delete_run(plan.digest)
     assert store.parts(ids) == {}
     done(plan, store, task)
     done(early, store, task)  # too late to begin anything

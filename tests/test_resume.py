@@ -358,3 +358,25 @@ def test_the_numbers_of_a_paper_are_kept_until_its_table_is_printed(tmp_path):
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     kept.forget()
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_run_that_is_deleted_takes_its_files_along_but_none_of_another_s(
+    task, tmp_path, monkeypatch, capsys
+):
+    plan, store = plan_of(task), Store()
+    half = plan_curve(task, recipes=[ONE_SHOT], sparsities=[0.9], samples=100)
+    shared, own = (checkpoint.under_way(point.id) for point in plan.points())
+    folder, job = tmp_path / "checkpoints", Job(plan, store)
+    # The first row cannot be stored and the second point dies on its way.
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add", lambda *_: None)
+        patch.setattr(checkpoint, "delete", lambda _: None)
+        killed(patch, Course, "_one_step_", STEPS + 40, lambda: job.run(InProcess(task)))
+    (folder / f"{own}.4321").write_bytes(b"what a process that was killed left")
+    for each in (plan, half):
+        store.save_run(each, "interrupted")
+    assert {path.stem for path in folder.iterdir()} == {shared, own}
+    assert main(["runs", plan.digest, "--delete"]) == 0
+    assert [path.stem for path in folder.iterdir()] == [shared]
+    store.delete_run(half.digest)
+    assert not list(folder.iterdir())

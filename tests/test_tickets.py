@@ -20,6 +20,7 @@ from sparsity_core import checkpoint
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import WorkerProcesses
+from sparsity_core.folder import default_folder
 from sparsity_core.jobs import Job
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.rates import rate_at
@@ -35,7 +36,7 @@ from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.tickets.overlap import overlap
 from sparsity_core.tickets.plan import plan_tickets
 from sparsity_core.tickets.rule import Rule, shuffled
-from sparsity_core.tickets.trial import end_of, forget, masks_of, saved_end, seen_so_far, start_of
+from sparsity_core.tickets.trial import end_of, masks_of, saved_end, seen_so_far, start_of
 from sparsity_core.tickets.watched import Watched, train_watched_
 from sparsity_core.train import evaluate
 from sparsity_core.weights import prunable
@@ -495,6 +496,12 @@ def test_lost_files_are_made_again(task, trained, tmp_path):
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     chain = [plan.points()[0], plan.point(0, "rate-rewinding", 7, 1), point]
     assert names == {f"{p.id}.pt" for p in chain}
+    shorter, store = replace(plan, rounds=1), Store(tmp_path)
+    for each in (plan, shorter):
+        store.save_run(each, "done")
+    store.delete_run(plan.digest)
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {f"{p.id}.pt" for p in chain[:2]}  # what the other run has
 
 
 def test_a_damaged_file_is_named(task, tmp_path):
@@ -700,7 +707,7 @@ def test_what_is_saved_can_be_looked_at(task, monkeypatch):
     found = saved_end(plan, ticket)
     assert numbers(found.row) == numbers(row)
     assert same(found.masks, masks_of(task, plan, ticket))
-    forget(plan)
+    checkpoint.free(plan.saved_under(), default_folder())
     assert saved_end(plan, ticket) is None
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from sparsity_core.allocations import ALLOCATIONS, Allocation
+from sparsity_core.checkpoint import of_training
 from sparsity_core.digest import digest_of
 from sparsity_core.dynamic.fixed import Dense
 from sparsity_core.dynamic.point import MovingPoint, OneTraining
@@ -134,6 +135,10 @@ class MovingPlan(Planned):
         """Raise SparsityError when model, first weights or data are not the planned ones."""
         super().check(task)
         check_same(self.model, origin(task), self)
+
+    def saved_under(self) -> set[str]:
+        """Of each training's files."""
+        return {name for training in self.trainings() for name in of_training(training.id)}
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""

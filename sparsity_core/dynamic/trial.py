@@ -152,13 +152,6 @@ def film_so_far(training: "OneTraining") -> Film | None:
     return Film.from_dict(saved["film"]) if saved else None
 
 
-def forget(plan: "MovingPlan") -> None:
-    """Delete the files of a plan; its stored rows stay."""
-    for training in plan.trainings():
-        checkpoint.delete(training.id)
-        checkpoint.delete(_under_way(training))
-
-
 def _budgets(task: Task, plan: "MovingPlan", training: "OneTraining") -> Budgets:
     sparsity = training.sparsity if training.sparsity is not None else plan.sparsities[0]
     budgets = budgets_of(task.model, training.rule, plan.allocation, sparsity, plan.skip)

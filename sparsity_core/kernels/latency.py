@@ -112,6 +112,10 @@ class LatencyPlan:
             **dict.fromkeys(_MEASURED),
         )
 
+    def saved_under(self) -> set[str]:
+        """None: a timing takes seconds."""
+        return set()
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data; `setting` is what a worker loads its model for."""
         setting = {"model": self.model, "model_digest": self.model_digest}

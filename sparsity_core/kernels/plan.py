@@ -140,6 +140,10 @@ class KernelPlan:
             return _shaped(*shape, self.seed)
         return _layer(task, self.layer)
 
+    def saved_under(self) -> set[str]:
+        """None: a timing takes seconds."""
+        return set()
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data; `setting` is what a worker loads its model for."""
         setting = {"model": self.model, "model_digest": self.model_digest, "on": self.machine}

@@ -121,6 +121,10 @@ class SweepPlan(Planned):
             return blank(self.setting, point, self.engine, status, message)
         return unmeasured(self.setting, point, self._row_engine, status, message)
 
+    def saved_under(self) -> set[str]:
+        """Of the parts of each point: early answers leave those of the whole points."""
+        return {point.id for point in self.whole.points()}
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {

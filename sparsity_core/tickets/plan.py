@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from sparsity_core.batches import batch_sizes
+from sparsity_core.checkpoint import of_training
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.machine import device_label, versions
@@ -113,6 +114,10 @@ class TicketPlan(Planned):
         """Raise SparsityError when model, first weights or data are not the planned ones."""
         super().check(task)
         check_same(self.model, origin(task), self)
+
+    def saved_under(self) -> set[str]:
+        """Of each training's files."""
+        return {name for point in self.points() for name in of_training(point.id)}
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""

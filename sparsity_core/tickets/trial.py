@@ -227,13 +227,6 @@ def _sparsity(course: Course) -> float:
     return zeros / sum(layer.size for layer in layers.values())
 
 
-def forget(plan: "TicketPlan") -> None:
-    """Delete the files of a plan; its stored rows stay."""
-    for point in plan.points():
-        checkpoint.delete(point.id)
-        checkpoint.delete(_under_way(point))
-
-
 def _under_way(point: "TicketPoint") -> str:
     return checkpoint.under_way(point.id)
 
