@@ -16,6 +16,7 @@ from app.state import Frame
 from app.tradeoff_view import start_label
 from sparsity_core.curve import CurvePlan, plan_curve
 from sparsity_core.curve_row import CurveResult
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.recipe import Recipe
 from sparsity_core.store import Store
 from sparsity_core.units import loss_in, unit_of
@@ -118,13 +119,15 @@ def _say_truth(plan: CurvePlan, row: Any) -> None:
         st.warning(f"{row['status']}: {row['message']}")
         return
     unit, counted_in = unit_of(plan.setting.metric), loss_in(cache.task(plan.model).loss)
+    between = f"paired 95 %: {row['low']:+.3f} to {row['high']:+.3f}"
+    bounded = pd.notna(row["low"])
     text = (
-        f"Measured {row['measured']:+.3f} {counted_in} (paired 95 %: {row['low']:+.3f} to "
-        f"{row['high']:+.3f}), {plan.setting.metric} gets worse by "
+        f"Measured {row['measured']:+.3f} {counted_in} ({between if bounded else NO_INTERVAL}), "
+        f"{plan.setting.metric} gets worse by "
         f"{unit.change(row['drop'] / unit.scale)}, "
         f"{row['samples']:,} {row['split']} samples."
     )
-    if pd.notna(row["forecast"]):
+    if bounded and pd.notna(row["forecast"]):
         inside = row["low"] <= row["forecast"] <= row["high"]
         text += (
             f" The forecast of {row['forecast']:+.3f} is {'inside' if inside else 'outside'} that "

@@ -89,8 +89,8 @@ def _draw_worth(card: Mapping[str, Any]) -> None:
     st.caption(
         f"{label(recipe)}, {recipe.sparsity:.0%}, {epochs} epochs of fine-tuning. "
         f"{card['metric'].capitalize()} on {card['samples']:,} {card['split']} samples "
-        f"({unit.said(card['dense_value'])} dense; paired 95 % interval of the drop "
-        f"{unit.change(card['drop_low'])} to {unit.change(card['drop_high'])}, + is worse)."
+        f"({unit.said(card['dense_value'])} dense; of the drop, where + is worse, "
+        f"{unit.interval(card['drop_low'], card['drop_high'])})."
     )
 
 

@@ -15,7 +15,9 @@ from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, heatmap, one_layer
 from app.sensitivity_table import frame_of
 from app.state import take_recipe
+from sparsity_core.comparison import lacks_interval
 from sparsity_core.intake.doubt import below_card, on_card
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.status import OPEN
 from sparsity_core.sweep.choice import Choice, recipe_from, sparsest_within
 from sparsity_core.sweep.plan import SweepPlan
@@ -64,7 +66,8 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
         export.show(chart, shown, "heatmap", on_select=follow_chart, **words)
     _draw_layer(table[table["layer"] == layer], layer, metric, words)
     engines = ", ".join(dict.fromkeys(table["engine"]))
-    st.caption(f"Measured by engine: {engines}.")
+    unknown = f" The drops have {NO_INTERVAL}." if lacks_interval(rows) else ""
+    st.caption(f"Measured by engine: {engines}.{unknown}")
     _draw_trouble(table)
 
 

@@ -14,9 +14,11 @@ from app.live import duration
 from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from sparsity_core.allocations import Manual, Sensitivity
+from sparsity_core.comparison import lacks_interval
 from sparsity_core.curve import CurvePlan
 from sparsity_core.curve_estimate import seconds_of
 from sparsity_core.curve_row import CurveResult
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.pace import Pace
 from sparsity_core.recipe import STAGES
 from sparsity_core.structures import STRUCTURES
@@ -91,7 +93,7 @@ def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
             curves(table, str(axis), plan, shown), table, f"trade-off-{plan.model}",
             command=curve_command(plan), python=curve_python(plan), key="curves",
         )  # fmt: skip
-        _say_what_it_is(plan)
+        _say_what_it_is(plan, rows)
         _draw_numbers(table, plan.setting.metric)
         draw_behaviour(plan, rows)
     else:
@@ -99,15 +101,16 @@ def draw_curves(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     _draw_trouble(table)
 
 
-def _say_what_it_is(plan: CurvePlan) -> None:
+def _say_what_it_is(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     setting = plan.setting
-    several = len(plan.seeds) > 1
-    bars = (
-        f"Lines join means over {len(plan.seeds)} seeds (small points); bars go from the lowest to "
-        "the highest seed."
-        if several
-        else "One seed; bars are the paired 95 % interval over samples, hung from the dense line."
-    )
+    bars = "One seed; bars are the paired 95 % interval over samples, hung from the dense line."
+    if len(plan.seeds) > 1:
+        bars = (
+            f"Lines join means over {len(plan.seeds)} seeds (small points); bars go from the "
+            "lowest to the highest seed."
+        )
+    elif lacks_interval(rows):
+        bars = f"One seed, {NO_INTERVAL}."
     notes = [
         f"{setting.metric} on {setting.samples:,} {setting.split} samples. {bars}",
         "Multiply-adds are a count, not a speed: no kernel here skips them.",

@@ -1,5 +1,6 @@
 """Is a pruned model fit to be deployed? Accuracy and speed, measured, against what is asked."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,17 +63,17 @@ def check(pruned: Pruned, asked: Requirements) -> list[Finding]:
 def _drop(pruned: Pruned, most: float, confident: bool) -> Finding:
     found, name = pruned.comparison, pruned.task.metric.name
     unit = unit_of(name)
-    drop, high = unit.scale * found.drop, unit.scale * found.drop_high
+    high = math.inf if found.drop_high is None else found.drop_high
     what = "upper end of the drop's 95 % interval" if confident else "drop"
     return Finding(
         what=f"{what} of {name}",
         asked=f"at most {most:g}{' points' if unit is PER_CENT else ' worse'}",
         measured=(
-            f"{unit.change(found.drop)}, 95 % interval {unit.change(found.drop_low)} to "
-            f"{unit.change(found.drop_high)} (paired): {unit.said(found.dense_value)} dense, "
-            f"{unit.said(found.value)} pruned, {found.samples:,} {pruned.split} samples"
+            f"{unit.change(found.drop)}, {unit.interval(found.drop_low, found.drop_high)}: "
+            f"{unit.said(found.dense_value)} dense, {unit.said(found.value)} pruned, "
+            f"{found.samples:,} {pruned.split} samples"
         ),
-        met=(high if confident else drop) <= most,
+        met=unit.scale * (high if confident else found.drop) <= most,
     )
 
 

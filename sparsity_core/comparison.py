@@ -1,8 +1,9 @@
 """A pruned model beside the dense one, on the same samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +16,21 @@ from sparsity_core.weights import mask_, sparsity_of
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metric and loss of both models; `drop` and `loss_rise` are positive when pruning hurts."""
+    """Metric and loss of both models; `drop` and `loss_rise` are positive when pruning hurts.
+
+    Bounds are those of paired 95 % intervals, None where one sample has none.
+    """
 
     value: float
     dense_value: float
     drop: float
-    drop_low: float
-    drop_high: float
+    drop_low: float | None
+    drop_high: float | None
     loss: float
     dense_loss: float
     loss_rise: float
-    loss_rise_low: float
-    loss_rise_high: float
+    loss_rise_low: float | None
+    loss_rise_high: float | None
     samples: int
 
 
@@ -67,17 +71,18 @@ class Tally:
         """
         samples = self.drop.samples
         drop, rise = self._drop(metric), self.rise.interval
+        (drop_low, drop_high), (rise_low, rise_high) = drop.bounds, rise.bounds
         return Comparison(
             value=metric.shown(self.value / samples),
             dense_value=metric.shown(self.dense_value / samples),
             drop=drop.value,
-            drop_low=drop.low,
-            drop_high=drop.high,
+            drop_low=drop_low,
+            drop_high=drop_high,
             loss=self.loss / samples,
             dense_loss=self.dense_loss / samples,
             loss_rise=rise.value,
-            loss_rise_low=rise.low,
-            loss_rise_high=rise.high,
+            loss_rise_low=rise_low,
+            loss_rise_high=rise_high,
             samples=samples,
         )
 
@@ -99,6 +104,11 @@ class Tally:
 def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
     """Differences with paired 95 % intervals, which see only the samples that changed."""
     return Tally.of(dense, pruned).comparison(dense.metric)
+
+
+def lacks_interval(rows: Iterable[Any]) -> bool:
+    """Has a row a drop without an interval? So has one sample, of a metric that is not 0 or 1."""
+    return any(row.drop is not None and row.drop_low is None for row in rows)
 
 
 @contextmanager

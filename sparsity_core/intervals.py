@@ -9,6 +9,7 @@ from typing import NamedTuple
 from scipy import special  # scipy.stats takes a second to load
 from torch import Tensor
 
+NO_INTERVAL = "no interval from one sample"
 _Z = NormalDist().inv_cdf(0.975)
 
 
@@ -18,6 +19,12 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    @property
+    def bounds(self) -> tuple[float, float] | tuple[None, None]:
+        """From where to where; None where it is without an end, as that of one sample is."""
+        finite = math.isfinite(self.low) and math.isfinite(self.high)
+        return (self.low, self.high) if finite else (None, None)
 
 
 def proportion(successes: int, samples: int) -> Interval:

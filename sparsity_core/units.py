@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.metrics import (
     PerSample,
     cosine_distance,
@@ -51,6 +52,12 @@ class Unit:
         """A difference of values in words: `+1.20 points` or `+0.5`."""
         return f"{self.scale * by:{self.signed}}{' points' if self.scale == 100 else ''}"
 
+    def interval(self, low: float | None, high: float | None) -> str:
+        """Where a difference lies, in words; both bounds are None where one sample has none."""
+        if low is None or high is None:
+            return NO_INTERVAL
+        return f"paired 95 % interval {self.change(low)} to {self.change(high)}"
+
 
 PER_CENT = Unit(100, "%", "drop (points)", ".2f", "+.2f", 2)
 RAW = Unit(1, "", "change (+ is worse)", ".4g", "+.3g", 4)
@@ -75,8 +82,8 @@ def around_dense(table: "pd.DataFrame") -> "pd.DataFrame":
     """`low` and `high`: the drop's interval hung from the dense value, on the worse side."""
     sign = worse_is(table)
     low, high = ("drop_low", "drop_high") if sign > 0 else ("drop_high", "drop_low")
-    dense = table["dense_value"]
-    return table[[]].assign(low=dense + sign * table[low], high=dense + sign * table[high])
+    dense, found = table["dense_value"], table[[low, high]].astype(float)  # also all None
+    return table[[]].assign(low=dense + sign * found[low], high=dense + sign * found[high])
 
 
 def worse_is(table: "pd.DataFrame") -> int:

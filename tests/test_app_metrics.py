@@ -11,10 +11,16 @@ from app import cache, uploads
 from app.scorer_dots import BEATS, NO_BETTER, dots
 from app.scorer_trial import table_of
 from sparsity_core.check import Requirements, check
+from sparsity_core.cli.table import print_rows
 from sparsity_core.curve import plan_curve
+from sparsity_core.executors import InProcess
 from sparsity_core.export.pruned import carry_out
+from sparsity_core.intervals import NO_INTERVAL
+from sparsity_core.jobs import Job
 from sparsity_core.quarantine import Admitted
 from sparsity_core.recipe import Recipe
+from sparsity_core.report.page import page as report
+from sparsity_core.sweep.choice import sparsest_within
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import load_task
 from sparsity_core.units import unit_of
@@ -124,6 +130,52 @@ def test_a_check_fails_where_a_lower_number_was_better_and_it_rose(task):
     assert f"{pruned.comparison.dense_value:.4g} dense" in met.measured
 
 
+def test_one_sample_is_a_row_and_every_view_says_that_it_has_no_interval(task, own_store, capsys):
+    one = {"sparsities": [0.5, 0.9], "samples": 1, "device": "cpu"}
+    plan, curve = plan_sweep(task, **one), plan_curve(task, recipes=[Recipe(0.5)], **one)
+    slow = plan_sweep(task, **one, engine="reference")
+    for each in (plan, curve, slow):
+        job = Job(each, cache.store())
+        job.run(InProcess(task))
+        assert (job.view.state, job.view.failed) == ("done", 0)
+        rows = cache.store().rows(each)
+        assert {(row.status, row.samples) for row in rows} == {("ok", 1)}
+        assert all(row.drop is not None and row.loss_rise is not None for row in rows)
+        names = ("drop_low", "drop_high", "loss_rise_low", "loss_rise_high")
+        assert {getattr(row, name) for row in rows for name in names} == {None}
+        print_rows(each.kind, rows)
+        assert capsys.readouterr().out.count(NO_INTERVAL) == 1
+        assert "<svg" in report(cache.store().run(each.digest), each, rows)
+    (choice, _) = sparsest_within(cache.store().rows(plan), 1e9, cautious=True)
+    assert (choice.row, choice.message) == (None, f"{NO_INTERVAL} at 50 %")
+    assert len(sparsest_within(cache.store().rows(plan), 1e9)[0].row.layer)
+    assert dots(table_of(cache.store().rows(curve)), "mse", unit_of("mse")).to_json()
+
+    def script():
+        from app import cache
+        from app.sensitivity_view import draw_results
+        from app.tradeoff_view import draw_curves
+
+        for run in cache.store().runs():
+            plan = cache.store().plan(run.id)
+            draw = draw_curves if plan.kind == "curve" else draw_results
+            if plan.kind == "curve" or plan.engine == "reference":
+                draw(plan, cache.store().rows(plan))
+
+    app = AppTest.from_function(script, default_timeout=60).run()
+    assert not app.exception
+    assert texts(app).count(NO_INTERVAL) == 2
+
+
+def test_a_check_that_asks_for_an_interval_is_not_met_by_one_sample(task):
+    few = replace(task, test=task.test.take([0]))
+    pruned = carry_out(few, Recipe(0.5), device="cpu")
+    for confident in (False, True):
+        (found,) = check(pruned, Requirements(max_drop=1e9, confident=confident))
+        assert found.met is not confident
+        assert NO_INTERVAL in found.measured
+
+
 def test_an_export_is_told_in_the_metrics_number():
     def script():
         from app.export_view import _draw_worth
@@ -138,4 +190,5 @@ def test_an_export_is_told_in_the_metrics_number():
     app = AppTest.from_function(script).run()
     assert not app.exception
     assert (app.metric[0].value, app.metric[0].delta) == ("12.5", "+2.25")
-    assert "10.25 dense; paired 95 % interval of the drop +2 to +2.5" in app.caption[0].value
+    told = "10.25 dense; of the drop, where + is worse, paired 95 % interval +2 to +2.5"
+    assert told in app.caption[0].value

@@ -33,6 +33,14 @@ def test_a_mean_of_other_numbers_has_students_interval(samples):
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_the_interval_of_one_sample_has_no_bounds_unless_it_is_of_0_and_1():
+    one, half = torch.ones(1), torch.full((1,), 0.5)
+    assert paired_difference(one, half).bounds == (None, None)
+    found = paired_difference(one, one)
+    assert found.bounds == (found.low, found.high)
+    assert -1 < found.low < 0 < found.high < 1
+
+
 def test_no_change_still_has_a_width():
     same = torch.ones(360)
     found = paired_difference(same, same)

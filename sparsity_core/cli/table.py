@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from sparsity_core.cli.kernel_table import print_kernels, print_latency
+from sparsity_core.comparison import lacks_interval
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.metrics import is_share
 from sparsity_core.sweep.trials import ENGINE as EARLY
 
@@ -44,6 +46,8 @@ def print_rows(kind: str, rows: Sequence[Any]) -> None:
         numbers = numbers.replace(" in points", "")
     print(f"{first.model}: {first.metric} on {samples} samples of {first.split}; {numbers}\n")
     print(pd.DataFrame([_line(kind, row) for row in rows]).to_string(index=False), end="\n\n")
+    if kind in _COLUMNS and lacks_interval(rows):
+        print(NO_INTERVAL)
     reasons = Counter((row.status, row.message) for row in rows if row.message)
     for (status, message), count in reasons.items():
         print(f"{status} ({count} point{'s' if count > 1 else ''}): {message}")
@@ -108,5 +112,6 @@ def _line(kind: str, row: Any) -> dict[str, str]:
         line[row.metric] = f"{row.value:.2%}" if share else f"{row.value:.5g}"
         for name, column in (("drop", "drop"), ("from", "drop_low"), ("to", "drop_high")):
             number = getattr(row, column)
-            line[name] = f"{100 * number:+.2f}" if share else f"{number:+.4g}"
+            if number is not None:
+                line[name] = f"{100 * number:+.2f}" if share else f"{number:+.4g}"
     return line

@@ -81,9 +81,9 @@ def _prune(chosen: argparse.Namespace) -> int:
     found, unit = pruned.comparison, unit_of(card["metric"])
     print(
         f"{card['model']}: {card['metric']} {unit.said(found.value)} "
-        f"({unit.said(found.dense_value)} dense), drop {unit.change(found.drop)}, 95 % interval "
-        f"{unit.change(found.drop_low)} to {unit.change(found.drop_high)}, {found.samples:,} "
-        f"{card['split']} samples"
+        f"({unit.said(found.dense_value)} dense), drop {unit.change(found.drop)}, "
+        f"{unit.interval(found.drop_low, found.drop_high)}, {found.samples:,} {card['split']} "
+        "samples"
     )
     print(
         f"{card['pruned']['not_zero']:,} of {card['dense']['parameters']:,} parameters are not zero"

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from sparsity_core.allocations import Manual, Sensitivity
 from sparsity_core.errors import SparsityError
+from sparsity_core.intervals import NO_INTERVAL
 from sparsity_core.metrics import is_share
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS
@@ -76,6 +77,8 @@ def guided_by(rows: Iterable[Result], recipe: Recipe) -> Recipe:
 
 
 def _lost(metric: str, drop: float, cautious: bool) -> str:
+    if math.isinf(drop):
+        return NO_INTERVAL
     if is_share(metric):
         return f"{'may lose up to' if cautious else 'loses'} {100 * drop:.1f} points"
     return f"{metric} {'may be' if cautious else 'is'} worse by {drop:.3g}"
