@@ -104,6 +104,7 @@ def _show(view: JobView) -> None:
     if view.eta is not None:
         text += f", {time_left(view)}"
     if view.active:
+        warn_unsaved(view.unsaved)
         bar, button = st.columns([5, 1], vertical_alignment="center")
         bar.progress(share, text)
         if button.button("Cancel", key=f"cancel {view.id}"):
@@ -113,6 +114,12 @@ def _show(view: JobView) -> None:
     elif view.state in ("failed", "cancelled"):
         show = st.error if view.state == "failed" else st.warning
         show(f"{text}. {view.message} Start again to run only what is missing.".replace("  ", " "))
+
+
+def warn_unsaved(why: str) -> None:
+    """Say that work under way is not being saved, and what to do; nothing without a reason."""
+    if why:
+        st.warning(f"Progress is not being saved: {why}.")
 
 
 def _seen(job_id: str) -> str:

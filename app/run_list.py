@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import cache, uploads
 from app.fragment import redraw
-from app.live import time_left
+from app.live import time_left, warn_unsaved
 from app.run_table import found, table_of
 from sparsity_core.store import RunInfo
 
@@ -62,6 +62,7 @@ def draw_running() -> None:
         for job in cache.queue().jobs():
             view = job.view
             if view.active:
+                warn_unsaved(view.unsaved)
                 left, right = st.columns([5, 1], vertical_alignment="center")
                 eta = "" if view.eta is None else f", {time_left(view)}"
                 share = view.done / view.total if view.total else 1.0

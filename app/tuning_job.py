@@ -13,6 +13,7 @@ from sparsity_core.recipe import Recipe
 from sparsity_core.rounds import name_of
 from sparsity_core.task import Task
 from sparsity_core.tuning import Look, Step, Tuning
+from sparsity_core.unsaved import telling
 
 _KEPT = 6  # finished ones that can still be read
 
@@ -29,6 +30,7 @@ class TuningJob:
     device: str
     steps: list[Step] = field(default_factory=list)
     error: str = ""
+    unsaved: str = ""  # why it cannot be saved on its way, and what to do
     stopped: bool = False
     tuning: Tuning | None = None
     ended: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +63,8 @@ class TuningJob:
         try:
             under_way = UnderWay(self._name)
             try:
-                self._train(under_way)
+                with telling(self._hear):
+                    self._train(under_way)
             finally:  # only a server that dies leaves it: the same fine-tune goes on from there
                 under_way.delete()
         except SparsityError as error:
@@ -70,6 +73,9 @@ class TuningJob:
             self.error = f"unexpected {error!r}; please report it"
         finally:
             self.ended.set()
+
+    def _hear(self, unsaved: str) -> None:
+        self.unsaved = unsaved
 
     def _train(self, under_way: UnderWay) -> None:
         self.tuning = Tuning(

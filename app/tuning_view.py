@@ -9,7 +9,7 @@ import streamlit as st
 from app import cache, export
 from app.curve_names import label
 from app.fragment import redraw
-from app.live import duration
+from app.live import duration, warn_unsaved
 from app.pace import pace
 from app.state import Frame
 from app.theme import PALETTE, AnyChart
@@ -81,6 +81,7 @@ def _draw(job: TuningJob, recipe: Recipe) -> None:
     last = steps[-1].step
     left, right = st.columns([5, 1], vertical_alignment="center")
     if job.active:
+        warn_unsaved(job.unsaved)
         left.progress(last / max(total or 1, 1), f"step {last:,} of {total:,}")
         right.button("Stop", key="tuning stop", on_click=job.stop)
     task = cache.task(job.model)

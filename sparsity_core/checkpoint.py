@@ -7,7 +7,6 @@ same bytes, and one that is there need not be. They lie beside the default store
 import os
 import pickle
 import time
-import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.folder import default_folder
+from sparsity_core.unsaved import tell
 
 _FOLDER = "checkpoints"
 _LOST = 60.0  # seconds of work that a kill may cost, at most
@@ -107,7 +107,7 @@ class UnderWay:
     """Work that is saved under a name from time to time, so that a kill costs seconds of it.
 
     Whoever has taken what came of the work deletes the file. Without a name nothing is saved, nor
-    where the file cannot be written, which a warning says: the work is worth more than its copy.
+    where the file cannot be written, as is told: the work is worth more than its copy.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -130,8 +130,9 @@ class UnderWay:
         started = time.monotonic()
         try:
             save(self.name, self.along | parts)
+            tell("")
         except SparsityError as error:
-            warnings.warn(f"{error}; until then the work goes on unsaved", stacklevel=2)
+            tell(f"{error}; until then the work goes on unsaved")
         self._last = time.monotonic()
         self._pause = min(_LOST, (self._last - started) / _SAVING)
 

@@ -16,6 +16,7 @@ from sparsity_core.status import OPEN
 from sparsity_core.store import Store
 from sparsity_core.sweep.share import Part
 from sparsity_core.time_left import TimeLeft
+from sparsity_core.unsaved import telling
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class JobView:
     eta: float | None  # seconds left; None while unknown
     at_most: bool  # may it be sooner done, as points of early answers stop when they are settled?
     message: str
+    unsaved: str = ""  # why work under way cannot be saved, and what to do
 
     @property
     def active(self) -> bool:
@@ -52,7 +54,7 @@ class Job:
         self.plan = plan
         self.store = store
         self._state = "queued"
-        self._message = ""
+        self._message = self._unsaved = ""
         self._under_way: dict[str, Any] = {}
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -88,6 +90,7 @@ class Job:
                 eta=self._time_left.seconds(time.monotonic()) if self._state == "running" else None,
                 at_most=self._early,
                 message=self._message,
+                unsaved=self._unsaved if self._state == "running" else "",
             )
 
     @property
@@ -103,20 +106,30 @@ class Job:
         try:
             self._foretell_by_groups(executor.count)
             self.store.set_state(self.id, "running")
-            for row in executor.run(self.plan, self._units(executor.count), self._cancelled.is_set):
-                if isinstance(row, Part):
-                    self._take(row)
-                elif row.status == OPEN:
-                    with self._lock:
-                        self._under_way[row.point_id] = row
-                    self._note(row, settled=False)
-                else:
-                    self._keep(row, row.seconds)
+            with telling(self._hear):
+                units = self._units(executor.count)
+                for row in executor.run(self.plan, units, self._cancelled.is_set):
+                    self._receive(row)
             self._end("cancelled" if self._cancelled.is_set() else "done")
         except SparsityError as error:
             self._end("failed", str(error))
         except Exception as error:  # noqa: BLE001 - a job must end with a state, never in silence
             self._end("failed", f"unexpected {error!r}; resume to try again, please report it")
+
+    def _hear(self, unsaved: str) -> None:
+        with self._lock:
+            self._unsaved = unsaved
+
+    def _receive(self, row: Any) -> None:
+        """Take what an executor gives: a row, a part of one, or how far a point is."""
+        if isinstance(row, Part):
+            self._take(row)
+        elif row.status == OPEN:
+            with self._lock:
+                self._under_way[row.point_id] = row
+            self._note(row, settled=False)
+        else:
+            self._keep(row, row.seconds)
 
     def cancel(self) -> None:
         """Stop soon; what is stored stays, and resuming runs only what is missing."""

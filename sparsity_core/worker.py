@@ -20,6 +20,7 @@ import torch
 from sparsity_core.errors import SparsityError
 from sparsity_core.plans import plan_from_dict, prepare, units_named, watch
 from sparsity_core.task import load_task
+from sparsity_core.unsaved import telling
 
 _GONE = (BrokenPipeError, ConnectionResetError)  # what sending says when nobody listens
 
@@ -38,9 +39,10 @@ def main() -> None:
 def serve(connection: Connection) -> None:
     """Answer each (plan, point ids) with None when ready, then its rows; or with a refusal.
 
-    Without point ids it is a preparation, whose one answer says nothing. A task is loaded once for
-    a model, and points are named once for a plan. Raises EOFError or an error of the connection
-    when the other side is gone.
+    What is wrong with saving comes between the rows, as `{"unsaved": ...}`. Without point ids it is
+    a preparation, whose one answer says nothing. A task is loaded once for a model, and points are
+    named once for a plan. Raises EOFError or an error of the connection when the other side is
+    gone.
     """
     known: Any = None  # what plan, task and points belong to; None until they are found sound
     setting: Any = None
@@ -63,8 +65,9 @@ def serve(connection: Connection) -> None:
             if new or not ids:  # apart, so that no row's time has it
                 with suppress(Exception):  # what keeps points from being measured, their rows say
                     prepare(plan, task)
-            for row in watch(plan, task, units_named(points, ids)):
-                connection.send(asdict(row))
+            with telling(lambda trouble: connection.send({"unsaved": trouble})):
+                for row in watch(plan, task, units_named(points, ids)):
+                    connection.send(asdict(row))
         except SparsityError as error:
             connection.send(str(error))
         except _GONE:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.status import OPEN
+from sparsity_core.unsaved import tell
 
 _ENDING = 60.0  # seconds that a process may take to be gone, on a crowded machine
 
@@ -63,7 +64,10 @@ class WorkerProcess:
             self.unread += 1
 
     def receive(self) -> dict[str, Any] | None:
-        """A row, or None for its being ready; EOFError when the process has died."""
+        """A row, or None for its being ready; EOFError when the process has died.
+
+        What is wrong there with saving is told on.
+        """
         try:
             # Without this, a child of the dead process would keep the connection open for ever.
             if not self.alive and not self.connection.poll():
@@ -79,6 +83,9 @@ class WorkerProcess:
         self.ready = True
         self.heard = time.monotonic()
         if answer is None:
+            return None
+        if "unsaved" in answer:
+            tell(answer["unsaved"])
             return None
         if answer["status"] != OPEN:
             self.left = [point for point in self.left if point.id != answer["point_id"]]

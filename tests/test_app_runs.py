@@ -3,9 +3,11 @@
 import json
 import sqlite3
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from app import cache
 from app.reopen import link_of, view_of
@@ -16,6 +18,7 @@ from sparsity_core.cli import main
 from sparsity_core.controls import with_controls
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
+from sparsity_core.jobs import JobView
 from sparsity_core.recipe import Recipe, Training
 from sparsity_core.repairs import repairs_from
 from sparsity_core.schedules import SCHEDULES
@@ -331,3 +334,31 @@ def test_the_words_of_a_run_measure_it_again(own_store, task):
     again = [asdict(row) | {"seconds": 0} for row in made["rows"]]
     rows = [asdict(row) | {"seconds": 0} for row in Store(own_store).rows(plan)]
     assert json.dumps(again) == json.dumps(rows)
+
+
+def test_a_job_that_cannot_save_its_work_says_so_wherever_it_is_seen(monkeypatch):
+    view = JobView(
+        "0123456789abcdef", "a title", "running", 2, 1, 0, None, False, "", "disk: free space"
+    )
+
+    job = SimpleNamespace(id=view.id, view=view, under_way=(), cancel=lambda: None)
+    queue = SimpleNamespace(get=lambda _: job, jobs=lambda: [job])
+    monkeypatch.setattr(cache, "queue", lambda: queue)
+
+    def runs():
+        from app.run_list import draw_running
+
+        draw_running()
+
+    def live():
+        from types import SimpleNamespace
+
+        from app.live import follow
+
+        follow(SimpleNamespace(digest="0123456789abcdef"), lambda: None)
+
+    for script in (runs, live):
+        app = AppTest.from_function(script, default_timeout=60).run()
+        assert not app.exception
+        (told,) = app.warning
+        assert told.value == "Progress is not being saved: disk: free space."

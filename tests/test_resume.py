@@ -18,7 +18,7 @@ from sparsity_core.cli.main import main
 from sparsity_core.course import Course
 from sparsity_core.curve import plan_curve
 from sparsity_core.errors import SparsityError
-from sparsity_core.executors import InProcess
+from sparsity_core.executors import InProcess, WorkerProcesses
 from sparsity_core.gradual import Gradual, prune_gradually_
 from sparsity_core.jobs import Job
 from sparsity_core.recipe import Recipe, Training
@@ -32,6 +32,7 @@ from sparsity_core.task import load_task
 from sparsity_core.tickets.fresh import fresh_model
 from sparsity_core.train import train_
 from sparsity_core.tuning import Tuning
+from sparsity_core.unsaved import telling
 
 TRAINING = Training(epochs=3, rate=0.02)
 STEPS = 3 * 17  # of a training: batches of 64 of the 1078 images
@@ -131,7 +132,7 @@ import os, signal, sys
 import torch
 from sparsity_core import checkpoint
 from sparsity_core.course import Course
-from sparsity_core.executors import InProcess
+from sparsity_core.executors import InProcess, WorkerProcesses
 from sparsity_core.gradual import Gradual, prune_gradually_
 from sparsity_core.jobs import Job
 from sparsity_core.setting import draw_batches
@@ -216,16 +217,64 @@ def test_a_row_that_cannot_be_stored_is_not_trained_again(task, steps, whole, mo
     assert [numbers(row) for row in store.rows(plan)] == whole
 
 
-def test_a_full_disk_is_told_and_loses_no_work(task, tmp_path, whole, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def full(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+
+def test_a_full_disk_is_told_and_loses_no_work(task, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     plan = plan_of(task)
     with pytest.warns(UserWarning, match=r"cannot be written \(No space left.*goes on unsaved"):
         rows = list(plan.run(task, plan.points()[:1]))
     assert [numbers(row) for row in rows] == whole[:1]
     assert not list((tmp_path / "checkpoints").iterdir())  # nor what was written of it
+
+
+def test_what_is_saved_again_is_told_too(monkeypatch):
+    told, work = [], UnderWay("work")
+    with telling(told.append):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, "fsync", full)
+            work.save_(step=1)
+        work.save_(step=2)
+    assert "free space, or set SPARSITY_STORE" in told[0]
+    assert told[1:] == [""]
+
+
+UNSAVED = """
+import torch
+from torch import nn
+from sparsity_core import checkpoint
+from sparsity_core.task import task_of
+
+checkpoint._LOST = 0.0  # in the worker process too
+
+def make():
+    torch.manual_seed(0)
+    inputs = torch.randn(90, 4)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    return task_of(model, (inputs, (inputs[:, 0] > 0).long()))
+"""
+
+
+@pytest.mark.parametrize("executor", [InProcess, WorkerProcesses])
+def test_a_job_that_runs_says_that_its_work_is_not_saved(tmp_path, monkeypatch, executor):
+    (tmp_path / "unsaved_model.py").write_text(UNSAVED)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "gone")  # nothing can be written there
+    recipe = Recipe(0.5, training=Training(steps=60))
+    task = load_task("unsaved_model:make")
+    plan, store = plan_curve(task, recipes=[recipe], sparsities=[0.5]), Store()
+    job, runner, told, add = Job(plan, store), executor(), [], store.add
+    monkeypatch.setattr(store, "add", lambda *row: (told.append(job.view.unsaved), add(*row)))
+    job.run(runner)
+    runner.close()
+    assert job.view.state == "done"
+    assert [row.status for row in store.rows(plan)] == ["ok"]
+    (told,) = told
+    assert "cannot be written (File exists); free space, or set SPARSITY_STORE" in told
+    assert "the work goes on unsaved" in told
+    assert job.view.unsaved == ""  # it is over
 
 
 def test_a_damaged_file_is_named_and_another_work_is_not_taken(task, whole):

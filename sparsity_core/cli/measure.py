@@ -79,10 +79,14 @@ def collect(plan: Plan, task: Task | None, chosen: argparse.Namespace) -> list[A
         print(f"{len(begun)} points are measured in part; only the rest runs", file=sys.stderr)
     try:
         with _progress() as progress:
+            told = ""
             bar = progress.add_task("points", total=job.total, completed=job.view.done, left="")
             while not job.wait(0.1):
                 view = job.view
                 most = "at most " if view.at_most else ""
+                if view.unsaved and view.unsaved != told:
+                    progress.console.print(view.unsaved, markup=False)
+                told = view.unsaved
                 left = "" if view.eta is None else f"{most}about {view.eta:,.0f} s left"
                 progress.update(bar, completed=view.done, left=left)
             progress.update(bar, completed=job.view.done)
