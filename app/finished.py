@@ -8,14 +8,14 @@ import streamlit as st
 from sparsity_core.plans import Plan, plan_from_dict, row_from_dict
 
 
-def draw_finished(
-    shipped: Mapping[str, Any], draw: Callable[[Any, Sequence[Any]], None], what: str
-) -> None:
-    """An example's plan and rows, as a page draws its own; `what` nobody has measured yet."""
+def say_finished(command: str) -> None:
+    """Head what a command made, before it is drawn."""
     st.subheader("A finished example")
-    st.caption(
-        f"No point of {what} is stored yet. `{shipped['command']}` made this one, which ships with "
-        "this version; yours takes its place."
-    )
+    st.caption(f"`{command}` made this one, which ships with this version; yours takes its place.")
+
+
+def draw_finished(shipped: Mapping[str, Any], draw: Callable[[Any, Sequence[Any]], None]) -> None:
+    """An example's plan and rows, as a page draws its own."""
+    say_finished(shipped["command"])
     plan: Plan = plan_from_dict(shipped["plan"])
     draw(plan, [row_from_dict(plan.kind, row) for row in shipped["rows"]])

@@ -8,6 +8,7 @@ from app import cache
 from app.export_form import choose_export
 from app.export_job import Order, jobs
 from app.export_view import draw_export
+from app.finished import say_finished
 from app.fragment import redraw
 from app.live import duration
 from app.state import frame
@@ -40,8 +41,7 @@ def draw(order: Order) -> None:
         draw_export(state.card, order.folder, command)
         return
     if shipped := cache.entry(EXAMPLE).export():
-        st.subheader("A finished example")
-        st.caption(f"`{shipped['command']}`, which ships with this version. Yours takes its place.")
+        say_finished(shipped["command"])
         draw_export(shipped["card"], None, shipped["command"])
 
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cache, live
+from app.finished import say_finished
 from app.moving_film import draw_film
 from app.moving_form import choose_moving
 from app.moving_source import Experiment, example, stored
@@ -26,8 +27,7 @@ cache.task(chosen.model)
 
 def draw(shown: Experiment) -> None:
     if shown.command:
-        st.subheader("A finished example")
-        st.caption(f"It ships with this version; `{shown.command}` made it. Yours takes its place.")
+        say_finished(shown.command)
     draw_moving(shown)
 
 

@@ -33,7 +33,7 @@ try:
             draw_results(plan, rows)
             draw_answer(plan, rows)
         elif shipped := cache.entry(plan.model).sensitivity():
-            draw_finished(shipped, draw_results, "this sweep")
+            draw_finished(shipped, draw_results)
         else:
             st.info("No point of this sweep is stored yet. Run it: the results appear here.")
 

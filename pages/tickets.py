@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cache, live
+from app.finished import say_finished
 from app.only_shares import stop_unless_share
 from app.state import frame
 from app.ticket_cost import draw_cost, start_label
@@ -39,8 +40,7 @@ def draw_example() -> bool:
     shipped = example()
     if shipped is None:
         return False
-    st.subheader("A finished example")
-    st.caption(f"It ships with this version; `{shipped.command}` made it. Yours takes its place.")
+    say_finished(shipped.command)
     draw_tickets(shipped)
     return True
 

@@ -27,7 +27,7 @@ def draw(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     if rows:
         draw_curves(plan, rows)
     elif shipped := cache.entry(plan.model).curve():
-        draw_finished(shipped, draw_curves, "this comparison")
+        draw_finished(shipped, draw_curves)
     else:
         st.info("No point of this comparison is stored yet. Run it: the curves appear here.")
 

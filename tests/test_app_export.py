@@ -55,6 +55,7 @@ def test_the_first_screen_is_a_finished_example():
     said = texts(app)
     assert "A finished example" in said
     assert "sparsity prune digits-lenet" in said
+    assert "made this one, which ships with this version" in said
     assert [m.label for m in app.metric][:2] == ["Accuracy", "Weights zero"]
     labels = [button.proto.label for button in app.get("download_button")]
     assert not any(label.startswith("Checkpoint") for label in labels)  # nothing to take yet

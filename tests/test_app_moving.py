@@ -57,6 +57,7 @@ def test_the_first_screen_is_a_finished_example(own_store):
     shown = texts(app)
     assert "A finished example" in shown
     assert "sparsity train mnist-lenet-300-100" in shown
+    assert "made this one, which ships with this version" in shown
     assert "**Simulated**" in shown
     assert "born ▲" in shown
     assert "input pixels have no connection" in shown

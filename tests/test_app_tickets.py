@@ -129,6 +129,7 @@ def test_the_first_screen_is_the_example_and_the_form_says_its_plan(own_store, s
     app = open_page("tickets", device="cpu")
     assert not app.exception
     assert "A finished example" in texts(app)
+    assert f"`{shipped.command}` made this one, which ships with this version" in texts(app)
     assert app.button(key="start").label == f"Train {len(shipped.rows)} networks"
     for view in ("Training curves", "Overlap of seeds", "Connectivity", "Behaviour", "Numbers"):
         app.session_state["tickets-view"] = view
