@@ -21,6 +21,7 @@ from sparsity_core.sweep.engines import ENGINES
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.sweep.work import speed_of, work_of
 from sparsity_core.task import Task
+from sparsity_core.time_left import Done
 from sparsity_core.weights import prunable
 
 MODELS = "lenet5:2000,resnet20:64"
@@ -38,7 +39,7 @@ def errors(task: Task, engine: str) -> tuple[float, list[float | None]]:
     began = last = time.thread_time()
     for row in plan.run(task, plan.points()):
         now = time.thread_time()
-        left.note(row.point_id, 1.0, now - last, now)
+        left.note(Done(row.point_id, 1.0, now, seconds=now - last))
         said.append((now - began, left.seconds(now)))
         last = now
     total = said[-1][0]

@@ -7,7 +7,7 @@ group's does.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sparsity_core.time_left import WorkLeft
+from sparsity_core.time_left import Done, WorkLeft
 
 _RECENT = 8  # units whose pace foretells the time left
 
@@ -43,18 +43,19 @@ class GroupsLeft(WorkLeft):
         self._units: dict[tuple[int, int], _Unit] = {}  # by group and part
         self._last = 0.0
 
-    def note(self, point: str, share: float, seconds: float, now: float) -> None:
-        """So much of a point, 0..1, is done, the last of it in so many seconds."""
+    def note(self, done: Done) -> None:
+        """Hear what is done, and how long the last of it took; no point is settled early here."""
+        point = done.point
         if point not in self._left:
             return
         group = self._group[point]
         self._parts[point] = self._parts.get(point, 0) + 1
         unit = self._units.setdefault((group, self._parts[point]), _Unit(group))
-        left = (1 - share) * self._whole[point]
+        left = (1 - done.share) * self._whole[point]
         unit.work[point] = self._left[point] - left
-        unit.times.append(seconds)
+        unit.times.append(done.seconds)
         self._left[point] = left
-        self._last = now
+        self._last = done.now
 
     def seconds(self, now: float) -> float | None:
         """Seconds left, when all workers stay busy; None while nobody knows."""

@@ -15,7 +15,7 @@ from sparsity_core.plans import Plan, groups_for
 from sparsity_core.status import OPEN
 from sparsity_core.store import Store
 from sparsity_core.sweep.share import Part
-from sparsity_core.time_left import TimeLeft
+from sparsity_core.time_left import Done, TimeLeft, WorkLeft
 from sparsity_core.unsaved import telling
 
 
@@ -65,9 +65,7 @@ class Job:
         self._done = self._failed = 0
         self.missing = self._not_stored(points)
         self._work = work
-        self._time_left: TimeLeft | GroupsLeft = TimeLeft(
-            work or {}, [point.id for point in self.missing]
-        )
+        self._time_left: WorkLeft = TimeLeft(work or {}, [point.id for point in self.missing])
         self._gathering = Gathering(plan, store)
         store.save_run(plan)
 
@@ -152,12 +150,8 @@ class Job:
         self._note_share(row.point_id, share, settled, seconds)
 
     def _note_share(self, point_id: str, share: float, settled: bool, seconds: float) -> None:
-        now = time.monotonic()
         with self._lock:
-            if isinstance(self._time_left, GroupsLeft):
-                self._time_left.note(point_id, share, seconds, now)
-            else:
-                self._time_left.note(point_id, share, settled, now)
+            self._time_left.note(Done(point_id, share, time.monotonic(), settled, seconds))
 
     def _foretell_by_groups(self, workers: int) -> None:
         """Of a sweep whose points' work is known, groups tell more of the time left than rows."""

@@ -1,12 +1,25 @@
 """The time left, from the work that is left and the pace of the last rows."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 _RECENT = 50  # rows whose pace foretells the time left
 
 
-class WorkLeft:
+@dataclass(frozen=True)
+class Done:
+    """So much of a point is done at a time."""
+
+    point: str  # its id
+    share: float  # of its work, 0..1
+    now: float  # seconds
+    settled: bool = True  # then the rest need not be done
+    seconds: float = 0.0  # that the last of it took
+
+
+class WorkLeft(ABC):
     """The work of some points by id, in any unit, and what is left of it."""
 
     def __init__(self, work: Mapping[str, float]) -> None:
@@ -28,6 +41,14 @@ class WorkLeft:
         if point in self._left:
             self._left[point] = (1 - share) * self._whole[point]
 
+    @abstractmethod
+    def note(self, done: Done) -> None:
+        """Hear what is done; points of others are left alone."""
+
+    @abstractmethod
+    def seconds(self, now: float) -> float | None:
+        """Seconds left at a time, 0 or more; None while nobody knows."""
+
 
 class TimeLeft(WorkLeft):
     """How fast the work of some points is being done.
@@ -41,15 +62,15 @@ class TimeLeft(WorkLeft):
         self._spent = 0.0
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # when, and spent by then
 
-    def note(self, point: str, share: float, settled: bool, now: float) -> None:
-        """So much of a point, 0..1, is done at a time in seconds."""
-        if point not in self._left:
+    def note(self, done: Done) -> None:
+        """Hear what is done, settled or not."""
+        if done.point not in self._left:
             return
-        left = (1 - share) * self._whole[point]
-        self._spent += self._left.pop(point) - left
-        if not settled:
-            self._left[point] = left
-        self._recent.append((now, self._spent))
+        left = (1 - done.share) * self._whole[done.point]
+        self._spent += self._left.pop(done.point) - left
+        if not done.settled:
+            self._left[done.point] = left
+        self._recent.append((done.now, self._spent))
 
     def seconds(self, now: float) -> float | None:
         """Seconds left at the pace of the last rows, at most; None while nobody knows.

@@ -7,6 +7,7 @@ from torch import nn
 from sparsity_core.groups_left import GroupsLeft
 from sparsity_core.sweep import work
 from sparsity_core.sweep.work import speed_of
+from sparsity_core.time_left import Done
 
 WORK = {"a1": 1.0, "a2": 1.0, "a3": 1.0, "b1": 2.0, "b2": 2.0, "b3": 2.0}
 GROUPS = [["a1", "a2", "a3"], ["b1", "b2", "b3"]]
@@ -17,7 +18,7 @@ def told(left, *notes):
     now, said = 0.0, []
     for point, seconds in notes:
         now += seconds
-        left.note(point, 1.0, seconds, now)
+        left.note(Done(point, 1.0, now, seconds=seconds))
         said.append(left.seconds(now))
     return said
 
@@ -54,11 +55,11 @@ def test_what_others_have_done_is_no_longer_left():
 def test_points_in_parts():
     left = GroupsLeft(WORK, GROUPS)
     for now, point in enumerate(WORK, start=1):
-        left.note(point, 0.5, WORK[point], 0.0)
+        left.note(Done(point, 0.5, 0.0, settled=False, seconds=WORK[point]))
         if now == 3:
             assert left.seconds(0.0) == pytest.approx(2 * (1.5 + 6))
     assert left.seconds(0.0) == pytest.approx(2 * 4.5)
-    left.note("a1", 1.0, 1.0, 0.0)
+    left.note(Done("a1", 1.0, 0.0, seconds=1.0))
     assert left.seconds(0.0) == pytest.approx(2 * 4)
 
 
@@ -75,7 +76,7 @@ def test_uneven_layers_are_right_within_a_fifth_after_the_first_tenth(at_once, e
         for level, point in enumerate(group):
             spent = each + ((9 * w if level == 0 else 0.0) if at_once else w)
             now += spent
-            left.note(point, 1.0, spent, now)
+            left.note(Done(point, 1.0, now, seconds=spent))
             if total / 10 <= now <= 0.9 * total and (level or w < works[0]):
                 checked += 1
                 assert left.seconds(now) == pytest.approx(total - now, rel=0.2)
