@@ -1,17 +1,15 @@
 """A pruned model beside the dense one, on the same samples."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparsity_core.intervals import Interval, Paired
 from sparsity_core.metrics import ACCURACY, Metric
 from sparsity_core.train import Evaluation
-from sparsity_core.weights import mask_, sparsity_of
+from sparsity_core.weights import sparsity_of
 
 
 @dataclass(frozen=True)
@@ -109,20 +107,6 @@ def compare(dense: Evaluation, pruned: Evaluation) -> Comparison:
 def lacks_interval(rows: Iterable[Any]) -> bool:
     """Has a row a drop without an interval? So has one sample, of a metric that is not 0 or 1."""
     return any(row.drop is not None and row.drop_low is None for row in rows)
-
-
-@contextmanager
-def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """The same model under masks while the context is open; every bit is restored after."""
-    parameters = dict(model.named_parameters())
-    saved = {name: parameters[name].detach().clone() for name in masks if name in parameters}
-    mask_(model, masks)
-    try:
-        yield model
-    finally:
-        with torch.no_grad():
-            for name, weight in saved.items():
-                parameters[name].copy_(weight)
 
 
 def sparsity_under(weight: Tensor, mask: Tensor) -> float:

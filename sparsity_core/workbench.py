@@ -1,6 +1,5 @@
 """What all points of a setting share, measured once: the dense result and the probes."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property, lru_cache
@@ -8,6 +7,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
+from sparsity_core.borrowed import Borrowed
 from sparsity_core.data import Split
 from sparsity_core.data.remembered import remembered
 from sparsity_core.machine import device_label, versions
@@ -18,12 +18,13 @@ from sparsity_core.train import Evaluation, evaluate
 
 
 class Workbench:
-    """A task at a setting; it owns a copy of the model, which points mask and restore."""
+    """A task at a setting, and a model that points mask for a while."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self.task = task
         self.setting = setting
-        self.model = copy.deepcopy(task.model).to(setting.device).eval()
+        borrowed = Borrowed(task.model, setting.device)
+        self.model, self.masked = borrowed.model, borrowed.masked
         self._probes: dict[int, Probe] = {}
 
     @cached_property

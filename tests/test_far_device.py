@@ -158,7 +158,7 @@ def test_repairs(small, repair):
 @pytest.mark.parametrize("small", ["digits-lenet", "digits-mobilenet", "digits-vit"], indirect=True)
 def test_sweeps(small, engine, monkeypatch):
     """By the same engine as on the CPU: fused there too, and in bfloat16."""
-    for module in ("sparsity_core.sweep.plan", "sparsity_core.sweep.ways"):
+    for module in ("sparsity_core.sweep.engines", "sparsity_core.sweep.ways"):
         monkeypatch.setattr(f"{module}.check_fast_bf16", lambda _: None)
 
     def measure(device):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparsity_core.comparison import masked
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.prune import checked_scores
@@ -196,7 +195,7 @@ def test_bitwise_outputs_have_the_bits_of_the_masked_model(kind):
             continue
         mask = torch.rand(layer.shape, generator=torch.Generator().manual_seed(3)) > 0.7
         (found,) = rerun.outputs(name, [{name: mask}])(0)
-        with masked(bench.model, {name: mask}), torch.no_grad():
+        with bench.masked({name: mask}), torch.no_grad():
             assert torch.equal(found, bench.model(task.validation.inputs))
 
 
@@ -338,7 +337,7 @@ def test_dense_values_stay_within_the_budget(budget):
         variants = [{name: torch.rand(layer.shape, generator=make) > s} for s in (0.3, 0.6)]
         outputs = rerun.outputs(name, variants)
         for place, masks in enumerate(variants):
-            with masked(bench.model, masks) as model, torch.no_grad():
+            with bench.masked(masks) as model, torch.no_grad():
                 expected = [model(x) for x in task.validation.inputs.split(BATCH)]
             assert all(map(torch.equal, outputs(place), expected))
         inputs = task.validation.inputs.untyped_storage().data_ptr()

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from sparsity_core.comparison import masked
 from sparsity_core.sweep.capture import capture
 from sparsity_core.sweep.fused import fuse
 from sparsity_core.sweep.plan import plan_sweep
@@ -28,7 +27,7 @@ def test_each_sample_is_run_under_its_own_masks(name, budget):
         masks = [{layer: torch.rand(shape, generator=draw) > s} for s in (0.2, 0.5, 0.8)]
         found = rescue.some(layer, list(zip(masks, chosen, strict=True)))
         for mask, numbers, outputs in zip(masks, chosen, found, strict=True):
-            with masked(bench.model, mask) as model, torch.no_grad():
+            with bench.masked(mask) as model, torch.no_grad():
                 torch.testing.assert_close(
                     outputs, model(bench.samples.inputs[numbers]), rtol=1e-4, atol=1e-4
                 )

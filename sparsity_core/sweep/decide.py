@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from sparsity_core.comparison import masked
 from sparsity_core.data import Split
 from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
@@ -96,7 +95,7 @@ def whole_model(bench: Workbench, _memory: int = 0) -> Sampler:
         _layer: str, variants: Sequence[Masks], samples: Split
     ) -> Callable[[int], Evaluation]:
         def of(variant: int) -> Evaluation:
-            with masked(bench.model, variants[variant]) as model:
+            with bench.masked(variants[variant]) as model:
                 return evaluate(
                     model,
                     samples,

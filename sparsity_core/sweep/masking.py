@@ -1,30 +1,11 @@
-"""Parameters of a model under masks, for a while; and what can be told of masks."""
+"""Masks to try a layer with, and what can be told of masks."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from sparsity_core.weights import Masks, Prunable
-
-
-@contextmanager
-def masked(parameters: Mapping[str, Tensor], masks: Masks) -> Iterator[None]:
-    """Parameters under masks while the context is open, as `comparison.masked` has a model.
-
-    That one looks for the parameters each time, which takes longer than a small layer runs.
-    """
-    saved = {name: parameters[name].detach().clone() for name in masks}
-    with torch.no_grad():
-        for name, mask in masks.items():
-            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, weight in saved.items():
-                parameters[name].copy_(weight)
 
 
 def every_second(layer: Prunable, parameters: Mapping[str, Tensor]) -> Masks:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from sparsity_core.comparison import compare, masked, removed_weights
+from sparsity_core.comparison import compare, removed_weights
 from sparsity_core.prune import checked_scores, masks_from_units, refusals, unit_scores
 from sparsity_core.setting import Setting
 from sparsity_core.status import rows_of
@@ -43,7 +43,7 @@ def _measure_one(bench: Workbench, point: SweepPoint) -> Result:
     units = unit_scores(probe, point.layer, scores, point.scorer, structure)
     masks = masks_from_units(layer, units, structure, point.sparsity)
     dense_weight = probe.weights[point.layer]
-    with masked(bench.model, masks) as model:
+    with bench.masked(masks) as model:
         weight = dict(model.named_parameters())[point.layer]
         achieved = sparsity_of(weight != 0)
         pruned = evaluate(

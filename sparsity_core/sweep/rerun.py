@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity_core.sweep.masking import every_second, masked, whole_outputs
+from sparsity_core.sweep.masking import every_second, whole_outputs
 from sparsity_core.sweep.program import (
     Program,
     Step,
@@ -251,7 +251,7 @@ class Rerun:
     @torch.no_grad()
     def own(self, masks: Masks, samples: Tensor) -> Tensor:
         """What the masked model itself says to samples, given by their numbers (n,)."""
-        with masked(self.parameters, masks):
+        with self.bench.masked(masks):
             outputs = [self.model(some) for some in self.inputs[samples].split(BATCH)]
             return torch.cat(outputs).cpu()
 
@@ -276,7 +276,7 @@ class Rerun:
 
     @contextmanager
     def _masked(self, suffix: Suffix, masks: Masks) -> Iterator[None]:
-        with masked(self.parameters, masks), ExitStack() as stack:
+        with self.bench.masked(masks), ExitStack() as stack:
             for step in suffix.steps:
                 if not step.weights.isdisjoint(masks):
                     stack.enter_context(step.adapted())
