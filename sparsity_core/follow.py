@@ -13,43 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from sparsity_core.behind import BATCH_NORMS, Step, activation
 from sparsity_core.errors import SparsityError
 from sparsity_core.trace import SeenByDynamo, Use, watch
 from sparsity_core.weights import prunable
 
 _RESHAPES = {"_to_copy", "_unsafe_view", "alias", "clone", "detach", "view"}
-_BATCH_NORMS = {
-    "_batch_norm_no_update",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "cudnn_batch_norm",
-    "miopen_batch_norm",
-    "native_batch_norm",
-}
-_ALWAYS_FLAT_AT_ZERO = {"hardshrink", "hardsigmoid", "hardswish", "relu", "softshrink"}
-_FLAT_AT = {"clamp": 1, "clamp_min": 1, "hardtanh": 1, "threshold": 2}  # at which argument
-_NEVER_FLAT = {
-    "_prelu_kernel",
-    "celu",
-    "elu",
-    "gelu",
-    "leaky_relu",
-    "mish",
-    "sigmoid",
-    "silu",
-    "softplus",
-    "tanh",
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """A batch norm or an activation behind a layer."""
-
-    operation: str  # torch's name for it, such as native_batch_norm or relu
-    norms: bool
-    scale: str | None = None  # the name of a batch norm's gamma, where it has one
-    has_zeros: bool = False  # is it exactly zero for a whole range of inputs?
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,18 +122,13 @@ class _Follow(SeenByDynamo):
             return None
         if operation in _RESHAPES or (operation == "add" and self._adds_a_bias(journey, args[1])):
             return []
-        if operation in _BATCH_NORMS and not journey.steps and self._is_own_norm(journey, args):
+        if operation in BATCH_NORMS and not journey.steps and self._is_own_norm(journey, args):
             scale = None if args[1] is None else self.parameters[args[1].data_ptr()]
             return [Step(operation, norms=True, scale=scale)]
         if journey.steps and not journey.steps[-1].norms:
             return None  # behind the activation
-        if operation in _ALWAYS_FLAT_AT_ZERO:
-            return [Step(operation, norms=False, has_zeros=True)]
-        if operation in _FLAT_AT:
-            bound = args[_FLAT_AT[operation]]
-            flat = isinstance(bound, int | float) and bound == 0
-            return [Step(operation, norms=False, has_zeros=flat)]
-        return [Step(operation, norms=False)] if operation in _NEVER_FLAT else None
+        found = activation(operation, args)
+        return [found] if found else None
 
     def go(self, journey: _Journey, value: Tensor, steps: list[Step]) -> None:
         """The journey has got to a new value."""
