@@ -55,7 +55,7 @@ def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store, recipe: Reci
     """What the forecast stands on, and a finer sweep for one click."""
     left, right = st.columns(2, vertical_alignment="center")
     if sweep:
-        left.caption(f"The forecast adds up losses of single layers from {sweep.text}.")
+        left.caption(f"The forecast adds up the losses of single layers ({sweep.text}).")
         with left.popover("Copy as Python", icon=":material/code:"):
             python = forecast_python(plan.model, recipe, sweep.source)
             st.code(python, language="python", wrap_lines=True)

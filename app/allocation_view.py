@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import cache, export
 from app.allocation_charts import all_bars, bars, radar
 from app.allocation_rules import (
     LEAST_SHARE,
@@ -20,6 +20,7 @@ from app.allocation_source import Outcome
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.recipe import Recipe
+from sparsity_core.units import loss_in
 
 _TARGET = "alloc-target"
 _LADDER = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # targets at which the radar looks ahead
@@ -50,7 +51,7 @@ def choose_target(frame: Frame) -> float:
 
 def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
     """Small multiples: one panel a rule, or the reason why there is none."""
-    table = table_of(rules)
+    table, counted_in = table_of(rules), loss_in(cache.task(model).loss)
     reason = "It goes by no target. Choose it in the sidebar, or drag a bar below for `manual`."
     named = {rule.name for rule in rules}
     rules = [
@@ -72,7 +73,7 @@ def draw_rules(model: str, rules: list[Ruled], python: str) -> None:
                     continue
                 own = table[table["rule"] == rule.name]
                 st.vega_lite_chart(bars(own, _line(rule)), width="stretch", key=f"bars {rule.name}")
-                st.caption(_totals(rule))
+                st.caption(_totals(rule, counted_in))
     skipped = next((rule.outcome.skipped for rule in rules if not rule.reason), ())
     if skipped:
         some = "1 layer stays" if len(skipped) == 1 else f"{len(skipped)} layers stay"
@@ -142,7 +143,7 @@ def _line(rule: Ruled) -> float | None:
     return 100 * recipe.sparsity if recipe.allocation.budget == "weights" else None
 
 
-def _totals(rule: Ruled) -> str:
+def _totals(rule: Ruled, counted_in: str) -> str:
     outcome = rule.outcome
     asked = f"Asked {100 * outcome.recipe.sparsity:g} %"
     weights = f"{100 * outcome.total:.1f} % of weights"
@@ -154,13 +155,13 @@ def _totals(rule: Ruled) -> str:
             text = f"{asked}, achieved {weights}; {macs}"
         case _:
             text = f"As given, whatever the target: {weights}; {macs}"
-    return text + _forecast(rule)
+    return text + _forecast(rule, counted_in)
 
 
-def _forecast(rule: Ruled) -> str:
+def _forecast(rule: Ruled, counted_in: str) -> str:
     if rule.forecast is None:
         return ""
     if rule.forecast.total is None:
         beyond = len(rule.forecast.unknown)
         return f"; no forecast, {beyond} layer{'s' if beyond > 1 else ''} beyond the sweep"
-    return f"; forecast of the loss rise {rule.forecast.total:+.3f}"
+    return f"; forecast of the loss rise {rule.forecast.total:+.3f} {counted_in}"

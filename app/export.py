@@ -14,6 +14,9 @@ from sparsity_core.spreadsheet import without_formulas
 
 _PARQUET = "application/vnd.apache.parquet"
 _WIDTH = 640  # of an exported picture, in points
+# Streamlit leaves none at the right, where the last label of an axis is then cut, and too much
+# below; and it aligns labels of bands with the ends of the axis, not with their bands.
+_PADDING = {"left": 2, "right": 10, "top": 5, "bottom": 4}
 
 
 def show(
@@ -38,8 +41,15 @@ def show(
         if on_select:
             on_select(st.session_state[key]["selection"])
 
-    st.altair_chart(chart, width="stretch", on_select=hand_over if on_select else "ignore", key=key)
+    st.altair_chart(
+        on_screen(chart), width="stretch", on_select=hand_over if on_select else "ignore", key=key
+    )
     offer(chart, table, name, command=command, python=python)
+
+
+def on_screen(chart: AnyChart) -> AnyChart:
+    """The chart with room for its last labels, and labels in the middle of their bands."""
+    return chart.configure_axisBand(labelFlush=False).properties(padding=_PADDING)
 
 
 def offer(

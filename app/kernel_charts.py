@@ -29,7 +29,7 @@ def frame_of(rows: Sequence[KernelRow]) -> pd.DataFrame:
     table["kib"] = table["bytes"] / 1024
     table["what"] = ["dense" if is_dense(kernel) else "sparse" for kernel in table["kernel"]]
     table["label"] = [
-        f"{us:.4g} µs, {x:.1f}x"
+        f"{us:.3g} µs, {x:.1f}x"
         for us, x in zip(table["p50"], table["speedup_vs_dense"], strict=True)
     ]
     return table
@@ -126,8 +126,9 @@ def roofline(table: pd.DataFrame) -> AnyChart:
                 }
             )
     x = alt.X(
-        "intensity:Q", title="multiply-adds a byte moved (log axis)", scale=alt.Scale(type="log")
-    )
+        "intensity:Q", title="multiply-adds a byte moved (log axis)",
+        scale=alt.Scale(type="log", domain=[low / 3, high], nice=False),  # names left of the slopes
+    )  # fmt: skip
     y = alt.Y("rate:Q", title="G multiply-adds a second (log axis)", scale=alt.Scale(type="log"))
     colour, shape, _ = _by_kernel(kinds)
     ceiling = pd.DataFrame([{"intensity": low, "rate": peak, "text": f"peak {peak:.0f} G/s"}])
@@ -136,7 +137,7 @@ def roofline(table: pd.DataFrame) -> AnyChart:
     return alt.layer(
         slopes.mark_line(color=GREY, strokeWidth=1.5),
         alt.Chart(names)
-        .mark_text(align="left", dx=4, dy=-9, color=GREY, fontSize=11)
+        .mark_text(align="right", dx=-5, color=GREY, fontSize=11)
         .encode(x, y, text="limit:N"),
         alt.Chart(ceiling)
         .mark_text(align="left", dy=-7, color=GREY, fontSize=11)
@@ -172,7 +173,7 @@ def _by_kernel(kinds: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDa
     every = [kind for kind in KERNELS if KERNELS.make(kind).device == on]
     place = [every.index(kind) if kind in every else 0 for kind in kinds]
     count = len(every)
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=160, symbolStrokeWidth=2)
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=160, symbolStrokeWidth=0)
     return (
         alt.Color(
             "kernel:N", sort=list(kinds), legend=legend,

@@ -99,7 +99,7 @@ def say_where(shown: Shown) -> None:
     elif shown.shipped:
         st.info(
             f"{what} that ships with this version, timed on a machine like this one: {there}; "
-            f"{threads}. Start below to time it here.",
+            f"{threads}. Start above to time it here.",
             icon=":material/computer:",
         )
     else:

@@ -161,7 +161,7 @@ def _changes(changes: pd.DataFrame, step: int) -> AnyChart:
     legend = alt.Legend(title=None, orient="top")
     base = alt.Chart(changes[changes["step"] > 0]).encode(
         alt.X("step:Q", title="step of training"),
-        alt.Y("count:Q", title="weights since the look before"),
+        alt.Y("count:Q", title="weights since last look"),
         alt.Color("kind:N", legend=legend, scale=alt.Scale(range=list(_COLOURS[1:]), **scale)),
         tooltip=["step:Q", "kind:N", "count:Q"],
     )
@@ -170,7 +170,7 @@ def _changes(changes: pd.DataFrame, step: int) -> AnyChart:
     return alt.layer(
         base.mark_line(), base.mark_point(filled=True, size=40, opacity=1).encode(shape),
         here.encode(x="step:Q"),
-    ).properties(height=220)  # fmt: skip
+    ).properties(height=270)  # fmt: skip
 
 
 def _fan_in(counts: pd.DataFrame) -> AnyChart:

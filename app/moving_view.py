@@ -101,7 +101,8 @@ def _draw_ends(table: pd.DataFrame, metric: str, split: str) -> None:
     spread = last.groupby("series", sort=False)["value"].agg(["min", "max", "count"])
     shown.insert(1, "seeds", [f"{a:.2f} to {b:.2f} ({n:.0f})" for a, b, n in spread.to_numpy()])
     shown = shown.rename(columns=columns | {"seeds": "lowest to highest (seeds)"})
-    st.dataframe(shown.style.format(precision=2), placeholder="")
+    style = shown.style.format(precision=2).format(precision=1, subset=["ablated neurons"])
+    st.dataframe(style, placeholder="")
 
 
 def _draw_explored(experiment: Experiment, table: pd.DataFrame) -> None:

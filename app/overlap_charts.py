@@ -8,7 +8,7 @@ import pandas as pd
 
 from app.mask_charts import PLACE, centre, height, window_cells
 from app.mask_view import Agreement, Matrix
-from app.theme import PALETTE, AnyChart
+from app.theme import GREY, PALETTE, AnyChart
 
 PARTS = {  # what two recipes make of a weight -> colour, shape
     "both": (PALETTE[0], "square"),
@@ -61,7 +61,7 @@ def overlap_by_layer(found: Mapping[str, Agreement]) -> AnyChart:
         order=alt.Order("order:Q"),
         tooltip=["layer:N", "part:N", "weights:Q", alt.Tooltip("share:Q", format=".1f")],
     )
-    bars = base.mark_bar(stroke="white", strokeWidth=1).encode(color=_part_colours("part"))
+    bars = base.mark_bar(stroke=GREY, strokeWidth=1).encode(color=_part_colours("part"))
     text = (
         base.mark_text(fontSize=11)
         .transform_filter("datum.share > 12")

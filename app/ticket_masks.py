@@ -42,7 +42,11 @@ def draw_masks(experiment: Experiment) -> None:
         return
     last = max(int(lived.max()) for lived in lives.values())
     number = st.slider("Round", 0, last, min(last, 3), key=f"masks round {last}")
-    st.dataframe(_table(lives, number).style.format(precision=1), hide_index=True, placeholder="")
+    st.dataframe(
+        _table(lives, number).style.format(precision=1, thousands=","),
+        hide_index=True,
+        placeholder="",
+    )
     layer = pick_layer(list(lives))
     _draw_layer(lives[layer].numpy(), layer, number, last, masks_python(plan, seed, rewind))
 

@@ -87,7 +87,9 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     x = alt.X(f"{column}:Q", title=title, scale=scale)
     y = alt.Y("value:Q", title=_title(plan), scale=alt.Scale(zero=False))
     columns = 1 if max(map(len, recipes), default=0) > 18 else 2  # 420 pixels must hold them
-    legend = alt.Legend(title="recipe", orient="bottom", columns=columns, labelLimit=360)
+    legend = alt.Legend(
+        title="recipe", orient="bottom", columns=columns, labelLimit=360, symbolOpacity=1
+    )
     colour = alt.Color(
         "curve:N", sort=recipes, legend=legend,
         scale=alt.Scale(domain=recipes, range=colours(len(recipes))),
@@ -99,7 +101,8 @@ def curves(table: pd.DataFrame, axis: str, plan: CurvePlan, shown: list[str]) ->
     dash = alt.StrokeDash(
         "stage:N", sort=ways,
         scale=alt.Scale(domain=ways, range=_DASHES[: len(ways)] if len(ways) > 1 else [[1, 0]]),
-        legend=alt.Legend(title=None, orient="bottom", direction="vertical", labelLimit=300)
+        # Not beside the recipes: 420 pixels do not hold both.
+        legend=alt.Legend(title=None, orient="top", direction="vertical", labelLimit=300)
         if len(ways) > 1
         else None,
     )  # fmt: skip

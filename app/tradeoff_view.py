@@ -112,7 +112,7 @@ def _say_what_it_is(plan: CurvePlan, rows: Sequence[CurveResult]) -> None:
     elif lacks_interval(rows):
         bars = f"One seed, {NO_INTERVAL}."
     notes = [
-        f"{setting.metric} on {setting.samples:,} {setting.split} samples. {bars}",
+        f"{setting.metric.capitalize()} on {setting.samples:,} {setting.split} samples. {bars}",
         "Multiply-adds are a count, not a speed: no kernel here skips them.",
     ]
     if len(plan.recipes) > 1 and (common := in_common(plan)):

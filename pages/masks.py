@@ -32,7 +32,9 @@ try:
     a = masked(chosen.model, chosen.device, recipe, seed)
     b = masked(chosen.model, chosen.device, other.recipe, other.seed) if other else None
     table = mask_panels.layer_table(a)
-    st.dataframe(table.style.format(precision=1), hide_index=True, placeholder="dense")
+    st.dataframe(
+        table.style.format(precision=1, thousands=","), hide_index=True, placeholder="dense"
+    )
     draw_storage(chosen.model, a.pruning)
     layer = pick_layer(list(a.layers))
     if a.mask(layer) is None:
