@@ -90,8 +90,8 @@ def draw_layer(plan: KernelPlan, shown: Shown) -> None:
         st.caption(f"{what}: bytes of the packed weight, places included, without the bias.")
     with right:
         st.subheader("Break-even")
-        wide = st.column_config.TextColumn(width=140)  # the longest name of a kernel
-        st.dataframe(_even_table(rows), hide_index=True, column_config={"kernel": wide})
+        name = st.column_config.TextColumn(width=140)  # the longest name of a kernel
+        st.dataframe(_even_table(rows), hide_index=True, column_config={"kernel": name})
         st.caption(
             "Sparsity (%) from which a kernel stays ahead of the quickest float32 dense, "
             "interpolated. The lowest sparsity timed where it is ahead throughout; *never* where "

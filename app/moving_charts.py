@@ -57,15 +57,15 @@ def by_step(
     shown = means(table, column)
     names = list(dict.fromkeys(shown["series"]))
     settled = shown[shown["step"] >= _SETTLED * shown["step"].max()]
-    # Room above: a point that lies on the upper edge would be cut in half.
-    top = 1.15 * shown["high"].max()
-    scale = alt.Scale(type="log", nice=False, domainMax=top) if log else alt.Scale(zero=False)
+    # Room beyond: a point that lies on an edge would be cut in half.
+    ends = [shown["low"].min() / 1.15, 1.15 * shown["high"].max()]
+    scale = alt.Scale(type="log", nice=False, domain=ends) if log else alt.Scale(zero=False)
     if not from_start and len(settled):
         low, high = settled["low"].min(), settled["high"].max()
         margin = max(0.05 * (high - low), 0.1)
         scale = alt.Scale(domain=[low - margin, high + margin], nice=False, zero=False)
     colour, shape, dash = _told_apart(names)
-    x = alt.X("step:Q", title="step of training")
+    x = alt.X("step:Q", title="step of training", scale=alt.Scale(nice=False, padding=5))
     tooltip = [
         alt.Tooltip("series:N", title="rule"),
         "step:Q",

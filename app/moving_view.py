@@ -23,7 +23,7 @@ _EXECUTION = {
 
 
 def start_label(plan: MovingPlan, rows: Sequence[MovingResult]) -> tuple[int, str]:
-    """How many looks are new, and the words of the start button."""
+    """How many points are new, and the words of the start button."""
     stored = {row.point_id for row in rows if row.status != "failed"}
     new = [point for point in plan.points() if point.id not in stored]
     networks = len(dict.fromkeys(point.training.id for point in new))
@@ -31,26 +31,27 @@ def start_label(plan: MovingPlan, rows: Sequence[MovingResult]) -> tuple[int, st
         return 0, f"All {len(plan.trainings())} networks are stored"
     known = [row.seconds for row in rows if row.validation_value is not None and row.step]
     about = f", about {duration(len(new) * sum(known) / len(known))}" if known else ""
-    return len(new), f"Train {networks} networks ({len(new)} looks{about})"
+    return len(new), f"Train {networks} networks ({len(new)} points{about})"
 
 
 def draw_moving(experiment: Experiment) -> None:
     """Everything that is there of an experiment but its film, finished or not."""
     table = frame_of(experiment.rows)
     if table.empty or table["validation_value"].isna().all():
-        st.info("No look of this plan is stored yet; the first appears here.")
+        st.info("No point of this plan is stored yet; the first appears here.")
         return
     plan, setting = experiment.plan, experiment.plan.setting
     words = words_of(plan)
+    above, beside = st.columns(2, vertical_alignment="center")  # so that both charts begin level
     left, right = st.columns(2)
+    whole = above.toggle("From the first step", key="moving-whole")
+    beside.markdown(_EXECUTION[plan.execution])
     samples = next((r.samples for r in experiment.rows if r.samples and r.split == "validation"), 0)
     with left:
-        whole = st.toggle("From the first step", key="moving-whole")
         title = f"{setting.metric} (%, {samples:,} validation samples)"
         chart = by_step(table, "validation_value", title, from_start=whole)
         export.show(chart, table, "moving-accuracy", key="moving accuracy", **words)
     with right:
-        st.markdown(_EXECUTION[plan.execution])
         if table["value"].notna().any():
             chart = against_cost(table, setting.metric, setting.samples, setting.split)
             export.show(chart, table, "moving-cost", key="moving cost", **words)
@@ -77,11 +78,15 @@ def _setting(plan: MovingPlan) -> str:
             "live weights."
         )
     shares = ", ".join(f"{100 * s:.4g} %" for s in plan.sparsities)
+    seeds = "One seed."
+    if len(plan.seeds) > 1:
+        several = f"Means over {len(plan.seeds)} seeds"
+        seeds = f"{several}, bands and bars from the lowest to the highest."
     return (
         f"{plan.model}: {plan.steps:,} steps of {training.optimizer} each (rate {training.rate:g}, "
         f"batch {training.batch_size}, decay {training.weight_decay:g}), sparsity {shares} by "
-        f"{ALLOCATIONS.kind_of(plan.allocation)}.{how} Means over {len(plan.seeds)} seeds, bands "
-        "and bars from the lowest to the highest. Costs count multiply-adds as Evci et al. 2020 do."
+        f"{ALLOCATIONS.kind_of(plan.allocation)}.{how} {seeds} "
+        "Costs count multiply-adds as Evci et al. 2020 do."
     )
 
 

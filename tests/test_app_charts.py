@@ -35,7 +35,7 @@ def test_a_network_that_lives_whole_is_not_drawn_on_the_upper_edge():
     )
     spec = by_step(table, "explored", "ever live (%)", from_start=True, log=True).to_dict()
     line = next(layer for layer in spec["layer"] if layer["mark"]["type"] == "line")
-    assert line["encoding"]["y"]["scale"]["domainMax"] > 100
+    assert line["encoding"]["y"]["scale"]["domain"][1] > 100
 
 
 def _contrast(one: str, other: str) -> float:
