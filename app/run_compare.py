@@ -23,7 +23,10 @@ def draw_two(store: Store, runs: Sequence[RunInfo]) -> None:
     st.subheader("A against B")
     st.markdown(f"**A** {a.id[:8]}: {a.title}  \n**B** {b.id[:8]}: {b.title}")
     if a.kind != b.kind:
-        st.warning("A sweep and a curve have no points in common; open two runs of one kind.")
+        st.warning(
+            f"A is of kind {a.kind} and B of kind {b.kind}: they have no points in common. Open "
+            "two runs of one kind."
+        )
         return
     if a.kind not in IDENTITY:
         st.warning("Times of two runs are not joined point by point; open one run at a time.")

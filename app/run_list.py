@@ -11,6 +11,8 @@ from app.run_table import found, table_of
 from sparsity_core.store import RunInfo
 
 _OPEN = "run"  # the ids of the opened runs, in the URL too
+# Pixels: the widths that Streamlit chooses leave too little for what a run is.
+_WHAT, _NARROW = 330, {"kind": 65, "state": 80, "stored": 95, "ok": 50}
 _MORE = ("skipped", "collapsed", "nan", "failed")
 
 
@@ -33,7 +35,10 @@ def choose_runs(runs: Sequence[RunInfo]) -> list[RunInfo]:
         selection_mode="multi-row",
         # Another list has other rows at the same places, so it must not inherit a selection.
         key=_table_key(ids),
-        column_config={"what": st.column_config.TextColumn(width="medium")},
+        column_config={
+            "what": st.column_config.TextColumn(width=_WHAT),
+            **{name: st.column_config.Column(width=wide) for name, wide in _NARROW.items()},
+        },
     )
     st.caption(f"{len(shown)} of {len(runs)} runs. Tick one to open it, two to compare them.")
     return _opened(runs)

@@ -148,8 +148,8 @@ def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any
         "removed": "weights set to zero",
         "value": unit.title(metric),
         "drop": unit.drop,
-        "drop_low": "from",
-        "drop_high": "to",
+        "drop_low": "drop from",
+        "drop_high": "drop to",
         "answer": "answer",
         "samples": "samples",
         "split": "split",
@@ -190,8 +190,8 @@ def _answer(choices: Sequence[Choice], unit: Unit) -> pd.DataFrame:
             "asked (%)": [100 * choice.sparsity for choice in choices],
             "achieved (%)": [_shown(choice, "achieved_sparsity", 100) for choice in choices],
             unit.drop: [_shown(choice, "drop", unit.scale) for choice in choices],
-            "from": [_shown(choice, "drop_low", unit.scale) for choice in choices],
-            "to": [_shown(choice, "drop_high", unit.scale) for choice in choices],
+            "drop from": [_shown(choice, "drop_low", unit.scale) for choice in choices],
+            "drop to": [_shown(choice, "drop_high", unit.scale) for choice in choices],
             "why not sparser": [choice.message for choice in choices],
         }
     )

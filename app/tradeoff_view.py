@@ -139,7 +139,9 @@ def _draw_numbers(table: pd.DataFrame, metric: str) -> None:
         "drop": unit.drop,
         "seeds": "seeds",
     }
-    st.subheader("Means over seeds")
+    if means["seeds"].max() == 1:  # one seed has no spread
+        del columns["deviation"], columns["seeds"]
+    st.subheader("Means over seeds" if "seeds" in columns else "Numbers")
     st.dataframe(_styled(means, columns, unit.precision), hide_index=True, placeholder="")
     with st.expander("Every point, with its paired 95 % interval over samples"):
         own = {
