@@ -1,6 +1,5 @@
 """What allocations do to a model, in plain numbers: made in the background from one scoring."""
 
-import copy
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from app import cache
 from app.cache import PATIENCE
+from sparsity_core.copied import copied
 from sparsity_core.cost import LayerCost
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import resolve_device
@@ -89,7 +89,7 @@ def _workers() -> ThreadPoolExecutor:
 def _probe(task: Task, device: str) -> Probe:
     """The dense model as it is scored; it keeps its scores."""
     batches = draw_batches(task.train, SCORE_SAMPLES, 0, device)
-    return Probe(copy.deepcopy(task.model).to(device), batches, task.loss, seed=0)
+    return Probe(copied(task.model).to(device), batches, task.loss, seed=0)
 
 
 @st.cache_resource(show_spinner=False, max_entries=512)

@@ -1,6 +1,5 @@
 """What all scorers say of a model: one after another in the background, each once."""
 
-import copy
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from app import cache
 from app.cache import PATIENCE
+from sparsity_core.copied import copied
 from sparsity_core.errors import SparsityError
 from sparsity_core.machine import resolve_device
 from sparsity_core.probe import Probe
@@ -119,7 +119,7 @@ class Board:
         """The probe, and which layers each scorer refuses: pages ask for that at once."""
         batches = draw_batches(self.task.train, SCORE_SAMPLES, 0, self.device)
         self._few = draw_batches(self.task.train, _FEW, 0, self.device)
-        model = copy.deepcopy(self.task.model).to(self.device)
+        model = copied(self.task.model).to(self.device)
         probe = Probe(model, batches, self.task.loss, seed=0)
         for kind in SCORERS:
             # Under the same key as `refusals`, so that it answers without a forward pass.

@@ -1,11 +1,11 @@
 """A model to be masked for a while, over the weights of another one that never changes."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.weights import Masks
 
 
@@ -18,7 +18,7 @@ class Borrowed:
 
     def __init__(self, model: nn.Module, device: str) -> None:
         lent = {id(w): nn.Parameter(w.detach(), w.requires_grad) for w in model.parameters()}
-        self.model = copy.deepcopy(model, dict(lent)).to(device).eval()
+        self.model = copied(model, dict(lent)).to(device).eval()
         self._parameters = dict(self.model.named_parameters())
 
     @contextmanager

@@ -1,11 +1,11 @@
 """How long training takes here and now: a few steps of it are tried before any promise."""
 
-import copy
 import time
 from dataclasses import dataclass, replace
 
 from torch import nn
 
+from sparsity_core.copied import copied
 from sparsity_core.course import Course
 from sparsity_core.recipe import Training
 from sparsity_core.task import Task
@@ -34,7 +34,7 @@ def pace_of(task: Task, training: Training | None, device: str = "cpu") -> Pace:
 
     The quickest turn counts: what else runs on the machine is not in it.
     """
-    model = copy.deepcopy(task.model).to(device)
+    model = copied(task.model).to(device)
     step = 0.0
     if training is not None:
         # However short the training is: a turn without steps would be the quickest.

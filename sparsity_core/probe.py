@@ -1,6 +1,5 @@
 """A model seen through a few batches: gradients and input norms, each measured once."""
 
-import copy
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.errors import SparsityError
 from sparsity_core.moments import Moments, input_moments
 from sparsity_core.trace import Use, single_products, watch
@@ -43,7 +43,7 @@ class Probe:
                 "a probe without its own copy needs a model in evaluation mode and no masks; "
                 "call model.eval() and mask_(model, masks) first"
             )
-        self.model = copy.deepcopy(model).eval().requires_grad_(False) if own_copy else model
+        self.model = copied(model).eval().requires_grad_(False) if own_copy else model
         self.batches = list(batches)
         self.loss_function = loss
         self.masks: Masks = dict(masks or {})

@@ -1,6 +1,5 @@
 """A recipe carried out on a whole model, round by round."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparsity_core.checkpoint import UnderWay
+from sparsity_core.copied import copied
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 from sparsity_core.probe import Batch, Probe
@@ -57,7 +57,7 @@ def run(
             f"{STRUCTURES.label(recipe.structure)} has one sparsity only and cannot be reached in "
             f"{len(targets)} rounds of {SCHEDULES.label(recipe.schedule)}; choose one-shot"
         )
-    model = copy.deepcopy(task.model).to(device)
+    model = copied(task.model).to(device)
     batches = draw_batches(task.train, score_samples, seed, device)
     masks: Masks = {}
     scores: Scores | None = None
@@ -92,7 +92,7 @@ def run(
             number,
             len(targets),
             target,
-            copy.deepcopy(model),
+            copied(model),
             cut.pruning,
             cut.unrepaired,
             tuple(losses),
@@ -164,7 +164,7 @@ def _prune_(
 ) -> tuple[Pruning, dict[str, str]]:
     """Mask a model and mend it; what stays unrepaired, and why."""
     pruning = prune(probe, recipe, target, scores)
-    before = copy.deepcopy(model) if recipe.repair else model
+    before = copied(model) if recipe.repair else model
     mask_(model, pruning.masks)
     unrepaired: dict[str, str] = {}
     for repair in recipe.repair:

@@ -1,6 +1,5 @@
 """A task: a trained model, the data it is measured on, and what counts as good."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.data import Split
 from sparsity_core.digest import digest_of, digest_of_tensors
 from sparsity_core.errors import SparsityError, unknown
@@ -197,7 +197,7 @@ def _with(task: Task, how: How) -> Task:
             f"{task.name} brings its own data; {strange[0].replace('_', '-')} cannot be said of it"
         )
     if how.weights:
-        model = copy.deepcopy(task.model)
+        model = copied(task.model)
         notes = load_(model, how.weights, how.place or None)
         notes += _beside_card(model, task.validation, on_card(task.card, "validation"))
         task = replace(task, model=model, card=None, notes=(*task.notes, *notes))

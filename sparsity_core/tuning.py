@@ -1,6 +1,5 @@
 """A brief fine-tune after pruning: seen step by step, stopped at any of them, the best kept."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sparsity_core.checkpoint import UnderWay
+from sparsity_core.copied import copied
 from sparsity_core.course import Course, Place
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import Recipe
@@ -64,7 +64,7 @@ class Tuning:
             raise SparsityError(f"every and patience must be 1 or more, got {every}, {patience}")
         self._under_way = under_way or UnderWay()
         found = self._under_way.found
-        model = copy.deepcopy(task.model)
+        model = copied(task.model)
         with self._under_way.reading():
             self.masks: Masks = found["masks"] if found else {}
         if not found:

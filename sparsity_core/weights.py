@@ -95,6 +95,11 @@ def unprunable(model: nn.Module) -> dict[str, str]:
             reasons[name] = "biases and norms are not pruned"
         elif ".parametrizations." in f".{name}":
             reasons[name] = "parametrized; remove the parametrization first"
+        elif _makes_another(owners[name], name):
+            reasons[name] = (
+                "a weight is made of it in each pass; make that plain first: "
+                "sparsity_core.intake.plain_weights"
+            )
         else:
             owner = owners[name]
             why = next((why for kind, why in _WHY_NOT.items() if isinstance(owner, kind)), "")
@@ -178,6 +183,12 @@ def masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str
                 f"{name}: the mask has shape {tuple(mask.shape)}, the weight {tuple(weight.shape)}"
             )
     return {name: parameters[name] for name in masks}
+
+
+def _makes_another(owner: nn.Module, name: str) -> bool:
+    """Is it what torch.nn.utils.prune, weight_norm or spectral_norm keep of a weight?"""
+    own, _, ending = name.rpartition(".")[2].rpartition("_")
+    return ending in ("orig", "g", "v") and isinstance(vars(owner).get(own), Tensor)
 
 
 def _weights_of(module: nn.Module) -> list[tuple[str, str, str, int]]:

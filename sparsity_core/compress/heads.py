@@ -5,7 +5,6 @@ the number from an attribute and the width from its tensors. That is tried, and 
 model is left as it was and the reason told.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity_core.compress.resize import resize_
+from sparsity_core.copied import copied
 from sparsity_core.weights import Prunable, prunable
 
 _FIXED = "nn.MultiheadAttention makes heads x width of a head equal to the width of its input"
@@ -84,7 +84,7 @@ def _take_out_(
     for name, kept in places.items():
         state[name] = state[name].flatten()[kept]
     settings = {f"{prefix}{attribute}": int(stay.sum())}
-    tried = copy.deepcopy(model)
+    tried = copied(model)
     try:
         resize_(tried, state, settings)
         difference = float((tried(sample) - model(sample)).abs().max())

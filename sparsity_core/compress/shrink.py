@@ -1,6 +1,5 @@
 """Zeroed channels taken out of a model for real: it is smaller, and says the same."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from sparsity_core.compress.feed_forward import take_hidden_out_
 from sparsity_core.compress.heads import take_heads_out_, whole_places
 from sparsity_core.compress.removal import Removal, living_groups, removable, why_kept
 from sparsity_core.compress.resize import resize_
+from sparsity_core.copied import copied
 from sparsity_core.errors import SparsityError
 from sparsity_core.weights import Masks, mask_, prunable
 
@@ -48,9 +48,9 @@ def shrink(model: nn.Module, sample: Tensor, masks: Mapping[str, Tensor] | None 
     model in eval mode. Raises SparsityError when nothing of the input reaches the output any more,
     or when outputs differ by more than TOLERANCE.
     """
-    masked = copy.deepcopy(model).eval()
+    masked = copied(model).eval()
     mask_(masked, masks or {})
-    smaller = copy.deepcopy(masked)
+    smaller = copied(masked)
     expected = _outputs(masked, sample)
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
     heads = take_heads_out_(smaller, sample, allowed)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.intake.in_parts import InParts
 from sparsity_core.intake.inert import Opened, Stored, open_legacy, open_zip
 from sparsity_core.intake.kind import kind_of
 from sparsity_core.intake.tensor_sets import Named, beside, tensor_sets
@@ -34,10 +35,12 @@ class Checkpoint:
     foreign: tuple[str, ...] = ()  # classes that were not opened
     read: Callable[[Stored], Tensor] | None = None
 
-    def tensor(self, item: Tensor | Stored) -> Tensor:
+    def tensor(self, item: Tensor | Stored | InParts) -> Tensor:
         """The numbers of one of its tensors; raises SparsityError when they are damaged."""
         if isinstance(item, Tensor):
             return item
+        if isinstance(item, InParts):
+            return item.make(*map(self.tensor, item.parts))
         assert self.read is not None  # whoever has stored tensors can read them
         try:
             return self.read(item)

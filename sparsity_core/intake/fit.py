@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.intake.checkpoint import Checkpoint, open_checkpoint
+from sparsity_core.intake.in_parts import InParts, put_together
+from sparsity_core.intake.inert import Stored
 from sparsity_core.intake.tensor_sets import Named
 
 _WRAPPERS = ("module", "_orig_mod")  # of DataParallel and torch.compile, anywhere in a name
@@ -28,6 +30,7 @@ class Fit:
     """How the tensors of one place in a file lie over a model; keys are the model's names."""
 
     place: str
+    named: Mapping[str, Tensor | Stored | InParts]  # the tensors that are there
     names: dict[str, str]  # the model's -> the file's, of equal shape
     missing: dict[str, Shape]
     unexpected: dict[str, Shape]
@@ -79,8 +82,7 @@ def load_(model: nn.Module, path: Path | str, place: str | None = None) -> list[
             f"{fit.table()}{_foreign(file)}"
         )
     state = model.state_dict()
-    named = file.sets[fit.place]
-    found = {ours: file.tensor(named[theirs]) for ours, theirs in fit.names.items()}
+    found = {ours: file.tensor(fit.named[theirs]) for ours, theirs in fit.names.items()}
     with torch.no_grad():
         for name, tensor in found.items():
             state[name].copy_(tensor)
@@ -95,7 +97,11 @@ def best_fit(
         raise unknown(f"place in {file.path}", place, [key or "(its top)" for key in file.sets])
     places = file.sets if place is None else [place]
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    fits = [_untied(lay_over(key, file.sets[key], shapes), model) for key in places]
+    fits = [
+        _untied(lay_over(key, named, shapes), model)
+        for key in places
+        for named in _readings(file.sets[key])
+    ]
 
     def worth(fit: Fit) -> tuple[bool, int, bool, int]:
         average = any(word in fit.place.lower() for word in _AVERAGES)
@@ -106,7 +112,15 @@ def best_fit(
     return ordered[0], tuple(fit.place for fit in ordered[1:] if fit.whole)
 
 
-def lay_over(place: str, named: Named, shapes: Mapping[str, Shape]) -> Fit:
+def _readings(named: Named) -> list[Mapping[str, Tensor | Stored | InParts]]:
+    """The tensors as they are, and with those whole that the file holds in parts."""
+    whole = put_together(named)
+    return [named] if whole.keys() == named.keys() else [named, whole]
+
+
+def lay_over(
+    place: str, named: Mapping[str, Tensor | Stored | InParts], shapes: Mapping[str, Shape]
+) -> Fit:
     """Pair names, as they are or without wrappers and one common beginning."""
     ours = _pairing(named, shapes)
     pairs = {name: theirs for theirs, name in ours.items() if name in shapes}
@@ -115,6 +129,7 @@ def lay_over(place: str, named: Named, shapes: Mapping[str, Shape]) -> Fit:
     counters = {n for n in named if n.rpartition(".")[2] in _COUNTERS}
     return Fit(
         place,
+        named,
         same,
         # Old files lack the counter of batches, which evaluation never looks at.
         missing={
@@ -137,7 +152,7 @@ def _untied(fit: Fit, model: nn.Module) -> Fit:
     return replace(fit, missing=missing)
 
 
-def _pairing(named: Named, shapes: Mapping[str, Shape]) -> dict[str, str]:
+def _pairing(named: Iterable[str], shapes: Mapping[str, Shape]) -> dict[str, str]:
     """Each of the file's names as the model would say it."""
     unwrapped = {n: n if n in shapes else _unwrapped(n) for n in named}
     beginnings = {n.partition(".")[0] for n in unwrapped.values() if "." in n}
@@ -166,6 +181,9 @@ def _notes(
     if any(ours != theirs for ours, theirs in fit.names.items()):
         ours, theirs = next(pair for pair in fit.names.items() if pair[0] != pair[1])
         notes.append(f"names were changed: {theirs} is {ours}")
+    used = [fit.named[theirs] for theirs in fit.names.values()]
+    if made := {item.how for item in used if isinstance(item, InParts)}:
+        notes.append(f"weights that {' and '.join(sorted(made))} left in parts were put together")
     halves = {str(t.dtype) for n, t in found.items() if t.dtype != state[n].dtype}
     if halves:
         notes.append(f"{', '.join(sorted(halves))} became the model's own types")

@@ -1,6 +1,5 @@
 """From a module and samples to everything that a task is made of, checked by running it."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.data import Split
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.adapt import adapted, linear_from_conv1d_, output_of, try_out
 from sparsity_core.intake.doubt import doubts
 from sparsity_core.intake.how import How
+from sparsity_core.intake.plain_weights import plain_weights_
 from sparsity_core.intake.samples import Samples
 from sparsity_core.metrics import (
     ACCURACY,
@@ -84,8 +85,12 @@ def parts_of(model: nn.Module, samples: Samples, how: How, *, own_copy: bool = T
         raise SparsityError(
             "TorchScript hides its layers; give the nn.Module that it was made from, or its ONNX"
         )
-    model = (copy.deepcopy(model) if own_copy else model).eval().float().cpu().requires_grad_(True)
+    model = (copied(model) if own_copy else model).eval().float().cpu().requires_grad_(True)
     notes = list(samples.notes)
+    if plain := plain_weights_(model):
+        named = [f"{name} ({how})" for name, how in plain.items()]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        notes.append(f"weights made plain, as they act: {', '.join(named[:3])}{more}")
     if changed := linear_from_conv1d_(model):
         notes.append(f"{len(changed)} Conv1D became Linear, their weights transposed")
     some = samples.splits["validation"][0][:_TRIED]

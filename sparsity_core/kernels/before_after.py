@@ -1,6 +1,5 @@
 """A masked model before and after packing, each layer and the whole: what `LatencyRow` holds."""
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.cost import Cost, LayerCost, cost
 from sparsity_core.kernels.choice import DENSE, LayerChoice
 from sparsity_core.kernels.fold import fold_batch_norms_
@@ -48,13 +48,13 @@ def _times(
     model: nn.Module, sparse: SparseModel, x: Tensor, threads: int, fold: bool, others: bool
 ) -> tuple[dict[str, Times], list[str]]:
     """Of the dense model twice, of its rivals and of the packed one; which rivals are absent."""
-    dense = copy.deepcopy(model).eval().requires_grad_(False)
+    dense = copied(model).eval().requires_grad_(False)
     calls: dict[str, Call] = {"dense": lambda: dense(x), _AGAIN: lambda: dense(x)}
     calls["sparse"] = lambda: sparse(x)
     absent: list[str] = []
     with torch.no_grad(), on_threads(threads):
         if fold:
-            folded = copy.deepcopy(dense)
+            folded = copied(dense)
             fold_batch_norms_(folded, x)
             calls["folded"] = lambda: folded(x)
         if others:

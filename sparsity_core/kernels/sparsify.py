@@ -1,6 +1,5 @@
 """A whole model that runs sparse: each layer by the quickest kernel, and dense where that is."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.errors import SparsityError, unknown
 from sparsity_core.kernels.choice import CLEAR, DENSE, LayerChoice, choose, pack_layer, why_dense
 from sparsity_core.kernels.fold import fold_batch_norms_
@@ -92,7 +92,7 @@ def sparsify(
     SparsityError where it cannot be. Layers that such a mapping leaves out stay dense. `fold`:
     batch norms go into the layers before them, in the dense model that it is compared with as well.
     """
-    dense = copy.deepcopy(model).eval().requires_grad_(False)
+    dense = copied(model).eval().requires_grad_(False)
     mask_(dense, masks)
     if fold:
         fold_batch_norms_(dense, sample)
@@ -181,7 +181,7 @@ def _all_sparse(
 
 def _placed(dense: nn.Module, layers: Mapping[str, SparseLayer]) -> nn.Module:
     """A copy of the model with layers at their paths."""
-    model = copy.deepcopy(dense)
+    model = copied(dense)
     for path, layer in layers.items():
         model = _with(model, path, layer)
     return model

@@ -1,6 +1,5 @@
 """Which layers of a model can be attributed to, and whether DeepLift has a rule for all of it."""
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.probe import Probe
 from sparsity_core.weights import Prunable
 
@@ -42,7 +42,7 @@ def view_of(model: nn.Module) -> nn.Module:
     shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
     for parameter in model.parameters():
         shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    view = copy.deepcopy(model, shared)
+    view = copied(model, shared)
     for module in view.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]

@@ -1,11 +1,11 @@
 """Scores from how much can flow through the network, without any data."""
 
-import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
+from sparsity_core.copied import copied
 from sparsity_core.probe import Probe
 from sparsity_core.scorers.scorer import SCORERS, Scorer
 from sparsity_core.weights import Scores
@@ -26,7 +26,7 @@ class SynFlow(Scorer):
 
     def score(self, probe: Probe) -> Scores:
         """|w| * dR/d|w|, float64; zero for pruned weights and for layers never called."""
-        model = copy.deepcopy(probe.model).double()
+        model = copied(probe.model).double()
         with torch.no_grad():
             for value in model.state_dict().values():
                 if value.is_floating_point():

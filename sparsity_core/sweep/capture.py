@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from sparsity_core.copied import copied
 from sparsity_core.sweep.program import INPUT, Program, Read, Step, Values, whole
 
 
@@ -26,7 +27,7 @@ def capture(model: nn.Module, sample: Tensor) -> Program:
     tracer = _Tracer()
     # A copy: a forward pass that stores what it computes would store stand-ins of torch.fx. Of the
     # weights there is no second one, since a forward pass leaves them alone.
-    root = _Root(copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}))
+    root = _Root(copied(model, {id(weight): weight for weight in model.parameters()}))
     try:
         graph = tracer.trace(root)
         if why := tracer.opaque.get("model"):

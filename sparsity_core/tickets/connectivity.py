@@ -1,12 +1,12 @@
 """Linear mode connectivity: what the error does on the straight line between two trainings."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import copied
 from sparsity_core.task import ACCURACY, Metric
 from sparsity_core.train import Evaluation
 
@@ -65,7 +65,7 @@ def line_between(
 
     `mend_` may change each mixed state before the look, such as by measuring statistics anew.
     """
-    walker = copy.deepcopy(model)
+    walker = copied(model)
     values = []
     for i in range(points):
         walker.load_state_dict(between(one, other, i / (points - 1)))

@@ -1,10 +1,9 @@
 """The same model before any training."""
 
-import copy
-
 import torch
 from torch import nn
 
+from sparsity_core.copied import copied
 from sparsity_core.digest import digest_of_tensors
 from sparsity_core.errors import SparsityError
 from sparsity_core.task import Task
@@ -30,7 +29,7 @@ def origin(task: Task) -> dict[str, str]:
 
 
 def _reset(trained: nn.Module) -> nn.Module:
-    model = copy.deepcopy(trained)
+    model = copied(trained)
     for path, module in model.named_modules():
         names = ("reset_parameters", "_reset_parameters")  # the latter of nn.MultiheadAttention
         reset = next((getattr(module, name) for name in names if hasattr(module, name)), None)
