@@ -9,7 +9,6 @@ time that the multiply-adds of all suffixes would take at the speed of a large m
 
     python -m benchmarks.sweep --short
     python -m benchmarks.sweep --engine exact --repeats 3
-    python -m benchmarks.sweep --growth
 """
 
 import argparse
@@ -117,13 +116,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--loops", default=",".join(LOOPS), help="default all three")
     parser.add_argument("--short", action="store_true", help="few samples, 3 levels, one repeat")
-    parser.add_argument("--growth", action="store_true", help="against layers, levels, samples")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{device_label('cpu')}; {versions()}; engine {chosen.engine}")
-    if chosen.growth:
-        _print_growth(chosen.engine, chosen.repeats)
-        return
     levels = SHORT_LEVELS if chosen.short else LEVELS
     if chosen.levels:
         levels = tuple(map(float, chosen.levels.split(",")))
@@ -159,29 +154,6 @@ def _print_table(chosen: argparse.Namespace, levels: Sequence[float], repeats: i
         )
     means = {name: math.exp(statistics.fmean(map(math.log, g))) for name, g in gains.items()}
     print("geometric means: " + ", ".join(f"{name} {mean:.2f}x" for name, mean in means.items()))
-
-
-def _print_growth(engine: str, repeats: int) -> None:
-    """Seconds against layers, levels and samples, each alone: what grows how."""
-    base = {"blocks": 2, "levels": 3, "samples": 128}
-    grown = {"blocks": (1, 2, 4, 6), "levels": (3, 6, 12, 24), "samples": (128, 256, 512, 1024)}
-    print(
-        f"{'layers':>7}{'levels':>7}{'samples':>8}{'in place s':>12}{'engine s':>10}{'gain':>8}"
-        f"{'of limit':>9}"
-    )
-    for what, values in grown.items():
-        for value in values:
-            size = base | {what: value}
-            levels = [i / (size["levels"] + 1) for i in range(1, size["levels"] + 1)]
-            task = deep_resnet(size["blocks"], size["samples"])
-            found = measured(task, engine, levels, repeats, ["in place"])
-            spent = found.seconds[engine]
-            print(
-                f"{found.points // len(levels):>7}{len(levels):>7}{size['samples']:>8}"
-                f"{found.seconds['in place']:>12.2f}{spent:>10.2f}"
-                f"{found.gain(engine, 'in place'):>7.2f}x{found.limit / spent:>9.0%}",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":

@@ -105,11 +105,11 @@ def briefly_trained(build: Callable[[], nn.Module]) -> Callable[[int], Task]:
     return load
 
 
-def deep_resnet(blocks: int, samples: int) -> Task:
+def deep_resnet(blocks: int, samples: int, width: int = 8) -> Task:
     """A residual network for the growth of time: 3 stages of so many blocks, on random images."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = ResNet(channels=3, widths=(8, 16, 32), blocks=blocks)
+        model = ResNet(channels=3, widths=(width, 2 * width, 4 * width), blocks=blocks)
         split = Split(torch.randn(samples, 3, 16, 16), torch.randint(10, (samples,)))
     train_(model, split, replace(_BRIEFLY, epochs=3))
     return Task(f"resnet of {3 * blocks} blocks", model, split, split, split)

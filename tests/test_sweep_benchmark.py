@@ -1,6 +1,9 @@
 """The benchmarks of sweeps: what they count is right, and they stop when counts differ."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from benchmarks.decide import tally
 from benchmarks.peer_loops import LOOPS, magnitude_mask
 from benchmarks.sweep import measured
 from benchmarks.sweep_gpu import raced, table
+from benchmarks.sweep_growth import AXES, ENGINE, LOOP, Size, one, picture
 from benchmarks.sweep_models import deep_resnet
 from benchmarks.work import suffix_flops
 from sparsity_core.sweep.engines import ENGINES
@@ -57,6 +61,18 @@ def test_the_race_on_a_gpu_says_where_counts_differ():
     }
     *_, line = table("net", 10, found)
     assert line.split() == ["net", "10", "2", "exact", "1.50", "4.00x", "6.00x", "1", "by", "3"]
+
+
+def test_growth_is_measured_and_drawn(tmp_path):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of memory can be begun anew on Linux only")
+    found = one(Size(blocks=1, levels=2, samples=16, width=4))
+    assert (found["layers"], found["parameters"]) == (10, 5214)
+    assert min(found[LOOP], found[ENGINE], found["MiB"]) > 0
+    frame = pd.DataFrame([{"grown": grown, "levels": 2, "samples": 16} | found for grown in AXES])
+    panels = [panel for row in picture(frame).to_dict()["vconcat"] for panel in row["hconcat"]]
+    titles = [panel["layer"][0]["encoding"]["x"]["title"] for panel in panels]
+    assert titles == 2 * ["layers", "levels", "samples", "parameters"]
 
 
 def test_tally_of_early_answers():
