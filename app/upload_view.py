@@ -28,8 +28,9 @@ def draw_upload(models: Sequence[str]) -> None:
             _follow()
             return
         kind = st.segmented_control(
-            "What", ("ONNX", "Weights of a listed model"), default="ONNX", key="upload kind"
-        )
+            "What", ("ONNX", "Weights of a listed model"), default="ONNX", key="upload kind",
+            persist_state="session",  # the form is away while a file is read
+        )  # fmt: skip
         if kind == "ONNX":
             _onnx()
         else:
@@ -48,7 +49,7 @@ def draw_upload(models: Sequence[str]) -> None:
 
 def _onnx() -> None:
     file = _file("Model, exported with a dynamic batch", ["onnx"], "upload model")
-    data = st.selectbox("Measured on", (*_DATA, _OWN), key="upload data")
+    data = st.selectbox("Measured on", (*_DATA, _OWN), key="upload data", persist_state="session")
     arrays = None
     if data == _OWN:
         arrays = _file(
@@ -62,7 +63,11 @@ def _onnx() -> None:
 
 def _weights(models: Sequence[str]) -> None:
     file = _file("Weights", ["safetensors"], "upload weights")
-    model = st.selectbox("Of the model", models, key="upload of")
+    on_screen = st.session_state.get("model")
+    model = st.selectbox(
+        "Of the model", models, models.index(on_screen) if on_screen in models else 0,
+        key="upload of", persist_state="session",
+    )  # fmt: skip
     if st.button("Open", type="primary", disabled=file is None, key="upload open") and file:
         _start(file.name, file.getvalue(), model=model)
 

@@ -1,6 +1,7 @@
 """The Model page and the frame around all pages."""
 
 import io
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from app import cache, export
+from app import cache, export, uploads
 from app.model_charts import weight_histogram
 from app.model_view import _picture
 from app.sensitivity_charts import all_layers, heatmap, one_layer
 from app.sensitivity_table import frame_of
 from sparsity_core.data import Split
+from sparsity_core.errors import SparsityError
 from sparsity_core.plans import row_from_dict
 from sparsity_core.task import CatalogEntry, Task, catalog, load_task
 from tests.app_session import open_page, own_store, texts
@@ -126,6 +128,20 @@ def test_a_model_without_data_is_listed_and_says_what_to_do(own_store, monkeypat
     assert any("mnist-lenet5" in warning.value for warning in app.warning)
     present = open_page("model")
     assert any("Data absent here" in text and "mnist-lenet5" in text for text in _captions(present))
+
+
+def test_a_refused_upload_leaves_the_form_as_it_was(own_store):
+    app = open_page("model", model="digits-lenet")
+    app.segmented_control(key="upload kind").set_value("Weights of a listed model").run()
+    assert app.selectbox(key="upload of").value == "digits-lenet"  # the one on screen
+    read: Future[uploads.Admitted] = Future()
+    app.session_state[uploads._PENDING] = uploads.Pending("weights", read)
+    app.run()
+    assert not any(control.key == "upload kind" for control in app.segmented_control)
+    read.set_exception(SparsityError("weights.safetensors: no tensors"))
+    app.run()
+    assert "weights.safetensors: no tensors" in [code.value for code in app.code]
+    assert app.segmented_control(key="upload kind").value == "Weights of a listed model"
 
 
 def _layers(app):
