@@ -10,10 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsity_core.errors import NonFiniteError, SparsityError, unknown
-
-PerSample = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> (N,)
-
-IGNORED = -100  # a target that is no target, such as padding; torch's own number for it
+from sparsity_core.losses import (
+    IGNORED,
+    PerSample,
+    absolute_error,
+    alike,
+    cosine,
+    cross_entropy,
+    next_token,
+    squared_error,
+)
 
 
 @dataclass(frozen=True)
@@ -35,60 +41,6 @@ class Metric:
         return self.of_mean(mean) if self.of_mean else mean
 
 
-# Losses, one number a sample
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The cross-entropy of each sample, in nats: outputs (N, classes), targets (N,) -> (N,)."""
-    return F.cross_entropy(outputs, targets, reduction="none")
-
-
-def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross-entropy of a sample's tokens, in nats: (N, T, vocabulary), (N, T) -> (N,)."""
-    if outputs.dim() != 3 or outputs.shape[:2] != targets.shape:
-        raise SparsityError(
-            f"the model answers {tuple(outputs.shape)} to targets of {tuple(targets.shape)}; "
-            "language modelling needs (N, T, vocabulary) and (N, T)"
-        )
-    each = F.cross_entropy(outputs.mT, targets, reduction="none", ignore_index=IGNORED)
-    return each.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean of (output - target)^2 of each sample: (N, ...) and the same -> (N,)."""
-    return _differences(outputs, targets).square().mean(1)
-
-
-def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean of |output - target| of each sample: (N, ...) and the same -> (N,)."""
-    return _differences(outputs, targets).abs().mean(1)
-
-
-def own_answer(outputs: Tensor, dense: Tensor) -> Tensor:
-    """The cross-entropy against what the dense model answers: (N, C), its outputs (N, C) -> (N,).
-
-    Against its answers and not its outputs: from these the dense model has no distance, hence no
-    gradient to score by.
-    """
-    return F.cross_entropy(outputs, dense.argmax(1), reduction="none")
-
-
-def cosine_distance(outputs: Tensor, dense: Tensor) -> Tensor:
-    """1 - cosine to the dense model's output: (N, ...) and the same -> (N,).
-
-    At the dense model itself it is flat, so whoever asks for its gradient there gets SparsityError.
-    """
-    if outputs.requires_grad and bool(torch.isclose(outputs, dense).all()):
-        raise SparsityError(
-            "the dense model is no distance away from itself, so there is no gradient to score by; "
-            "choose a scorer without one, such as magnitude or wanda, or give targets"
-        )
-    return 1 - _cosine(outputs, dense)
-
-
-# Metrics
-
-
 def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(1) == targets).float()
 
@@ -99,6 +51,33 @@ def _among_five(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.topk(5, dim=1).indices == targets[:, None]).any(1).float()
 
 
+def _right_labels(least: float) -> PerSample:
+    """The share of a sample's labels that are right: there where the output is above `least`."""
+
+    def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs, targets = alike(outputs, targets)
+        return ((outputs > least) == (targets > 0.5)).float().mean(1)
+
+    return per_sample
+
+
+def _right_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+    right = ((outputs.argmax(1) == targets) & (targets != IGNORED)).flatten(1).sum(1)
+    return right / (targets != IGNORED).flatten(1).sum(1).clamp(min=1)
+
+
+def _overlap(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of each image: intersection over union, mean over the classes that its target has."""
+    found, right = outputs.argmax(1).flatten(1), targets.flatten(1)
+    found = found.masked_fill(right == IGNORED, IGNORED)
+    classes = range(outputs.shape[1])
+    both = [((found == c) & (right == c)).sum(1) for c in classes]
+    either = [((found == c) | (right == c)).sum(1) for c in classes]
+    there = torch.stack([(right == c).any(1) for c in classes], 1)
+    ratios = torch.stack(both, 1) / torch.stack(either, 1).clamp(min=1)
+    return (ratios * there).sum(1) / there.sum(1).clamp(min=1)
+
+
 def _agrees(outputs: Tensor, dense: Tensor) -> Tensor:
     return (outputs.argmax(1) == dense.argmax(1)).float()
 
@@ -107,10 +86,6 @@ def _divergence(outputs: Tensor, dense: Tensor) -> Tensor:
     return F.kl_div(
         outputs.log_softmax(1), dense.log_softmax(1), reduction="none", log_target=True
     ).sum(1)
-
-
-def _cosine(outputs: Tensor, dense: Tensor) -> Tensor:
-    return F.cosine_similarity(outputs.flatten(1), dense.flatten(1))
 
 
 def _perplexity(nats: float) -> float:
@@ -125,7 +100,11 @@ LOSS = Metric("loss", cross_entropy, higher_is_better=False, share=False)
 MSE = Metric("mse", squared_error, higher_is_better=False, share=False)
 MAE = Metric("mae", absolute_error, higher_is_better=False, share=False)
 PERPLEXITY = Metric("perplexity", next_token, False, _perplexity, share=False)
-COSINE = Metric("cosine", _cosine, share=False)
+COSINE = Metric("cosine", cosine, share=False)
+LABELS = Metric("label-accuracy", _right_labels(0))
+LABELS_BY_PROBABILITY = Metric(LABELS.name, _right_labels(0.5))
+PIXELS = Metric("pixel-accuracy", _right_pixels)
+IOU = Metric("iou", _overlap)
 AGREEMENT = Metric("agreement", _agrees)
 KL = Metric("kl", _divergence, higher_is_better=False, share=False)
 
@@ -147,7 +126,10 @@ def r2(targets: Tensor) -> Metric:
 
 METRICS = {
     metric.name: metric
-    for metric in (ACCURACY, TOP_5, LOSS, MSE, MAE, PERPLEXITY, COSINE, AGREEMENT, KL)
+    for metric in (
+        *(ACCURACY, TOP_5, LOSS, MSE, MAE, PERPLEXITY, COSINE, AGREEMENT, KL),
+        *(LABELS, PIXELS, IOU),
+    )
 }
 _SAME = {"top-1": "accuracy", "top1": "accuracy", "top5": "top-5", "ppl": "perplexity"}
 
@@ -200,13 +182,3 @@ def _own(reference: str) -> Metric:
 
     higher = bool(getattr(found, "higher_is_better", True))
     return Metric(reference, per_sample, higher, share=bool(getattr(found, "share", False)))
-
-
-def _differences(outputs: Tensor, targets: Tensor) -> Tensor:
-    """(N, numbers); never by broadcasting, which makes (N, N) of (N, 1) and (N,)."""
-    if len(outputs) != len(targets) or outputs.numel() != targets.numel():
-        raise SparsityError(
-            f"the model answers {tuple(outputs.shape)} to targets of {tuple(targets.shape)}; "
-            "they must have the same size"
-        )
-    return outputs.reshape(len(targets), -1) - targets.reshape(len(targets), -1)

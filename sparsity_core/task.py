@@ -25,7 +25,8 @@ from sparsity_core.intake.parts import Parts, parts_of
 from sparsity_core.intake.samples import read_samples
 from sparsity_core.intake.source import check_module, from_timm, from_transformers, made_by
 from sparsity_core.intake.uploaded import reference_behind
-from sparsity_core.metrics import ACCURACY, Metric, PerSample, cross_entropy, metric_of
+from sparsity_core.losses import PerSample, cross_entropy
+from sparsity_core.metrics import ACCURACY, Metric, metric_of
 
 __all__ = [
     "ACCURACY",

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsity_core.intervals import NO_INTERVAL
-from sparsity_core.metrics import (
+from sparsity_core.losses import (
     PerSample,
     cosine_distance,
     cross_entropy,
-    is_share,
+    logit_cross_entropy,
     next_token,
     own_answer,
+    pixel_cross_entropy,
+    probability_cross_entropy,
     squared_error,
 )
+from sparsity_core.metrics import is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +26,9 @@ _LOSSES: dict[PerSample, str] = {
     cross_entropy: "nats",
     next_token: "nats",
     own_answer: "nats",
+    logit_cross_entropy: "nats",
+    probability_cross_entropy: "nats",
+    pixel_cross_entropy: "nats",
     squared_error: "squared error",
     cosine_distance: "1 - cosine",
 }

@@ -273,6 +273,10 @@ LOG2 = math.log(2)
         ("kl", [[0.0, 0.0]], [[0.0, 0.0]], [0]),
         ("kl", [[0.0, 0.0]], [[0.0, -40.0]], [LOG2]),
         ("cosine", [[1.0, 0.0], [1.0, 1.0]], [[0.0, 2.0], [3.0, 3.0]], [0, 1]),
+        ("label-accuracy", [[1.0, -1.0], [2.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]], [1, 0.5]),
+        # Two classes, three pixels and one without a class; the third is taken for a 1.
+        ("pixel-accuracy", [[[1.0, 0, 0, 0], [0, 1.0, 1.0, 1.0]]], [[0, 1, 0, -100]], [2 / 3]),
+        ("iou", [[[1.0, 0, 0, 0], [0, 1.0, 1.0, 1.0]]], [[0, 1, 0, -100]], [1 / 2]),
     ],
 )
 def test_metrics_are_what_they_are_called(name, outputs, targets, expected):

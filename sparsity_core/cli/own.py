@@ -15,7 +15,7 @@ OPTIONS = {
     "label": ("COLUMN", "which column or array holds the targets"),
     "tokenizer": ("bytes|chars|module:function", "for text"),
     "metric": ("NAME|module:function", "accuracy, top-5, loss, mse, mae, r2, perplexity, "
-               "cosine, agreement, kl"),
+               "label-accuracy, pixel-accuracy, iou, cosine, agreement, kl"),
     "output": ("NAME", "which of several outputs counts"),
     "limit": ("N", "samples read at most"),
     "expect": ("0.761", "the accuracy on the model's card, to be compared with"),

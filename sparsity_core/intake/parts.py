@@ -15,48 +15,23 @@ from sparsity_core.intake.doubt import doubts
 from sparsity_core.intake.how import How
 from sparsity_core.intake.plain_weights import plain_weights_
 from sparsity_core.intake.samples import Samples
-from sparsity_core.metrics import (
-    ACCURACY,
-    AGREEMENT,
-    COSINE,
-    MSE,
-    PERPLEXITY,
-    Metric,
-    PerSample,
-    cosine_distance,
-    cross_entropy,
-    metric_of,
-    next_token,
-    own_answer,
-    squared_error,
+from sparsity_core.intake.task_kind import (
+    CLASSES,
+    LOGITS,
+    OWN_CLASSES,
+    OWN_OUTPUTS,
+    PROBABILITIES,
+    Kind,
+    as_kind,
+    task_kind,
 )
+from sparsity_core.losses import PerSample
+from sparsity_core.metrics import Metric
 
 _TRIED = 4  # samples that the model is tried out on
 _LOOKED_AT = 512  # samples of validation that say whether the dense model is sound
+_NUMBERS = 2**26  # of all outputs that are looked at
 _BATCH = 64
-
-# What can be asked of each kind of task; the first is what it is asked by itself.
-_METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "top-5", "loss"),
-    "regression": ("mse", "mae", "r2", "loss"),
-    "language": ("perplexity", "loss"),
-    "agreement": ("agreement", "kl", "loss"),
-    "embedding": ("cosine", "loss"),
-}
-_LOSSES: dict[str, PerSample] = {
-    "classification": cross_entropy,
-    "regression": squared_error,
-    "language": next_token,
-    "agreement": own_answer,
-    "embedding": cosine_distance,
-}
-_DEFAULTS = {
-    "classification": ACCURACY,
-    "regression": MSE,
-    "language": PERPLEXITY,
-    "agreement": AGREEMENT,
-    "embedding": COSINE,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +51,10 @@ class Parts:
 def parts_of(model: nn.Module, samples: Samples, how: How, *, own_copy: bool = True) -> Parts:
     """A model made ready (evaluation mode, float32, CPU, one tensor in and out) with its data.
 
-    The task's kind follows from the targets: whole numbers (N,) are classes, (N, T) next tokens,
-    others are regressed. Without targets the pruned model is measured against the dense one. Tried
-    out on a few samples first. Raises SparsityError when the model raises, answers NaN, answers
-    differently the second time, or does not go with the targets.
+    The task's kind follows from the targets (`task_kind`): classes, labels that are there or not, a
+    class for each pixel, next tokens, or numbers to be met. Without targets the pruned model is
+    measured against the dense one. Tried out on a few samples first. Raises SparsityError when the
+    model raises, answers NaN, answers differently the second time, or does not go with the targets.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise SparsityError(
@@ -100,14 +75,13 @@ def parts_of(model: nn.Module, samples: Samples, how: How, *, own_copy: bool = T
         notes.append(f"of the model's outputs {output!r} counts")
         model = adapted(model, None, output)
     _check_sound(model, some)
-    kind = _kind(model, samples, how)
-    splits = _with_targets(model, samples, kind)
-    metric = _metric(how.metric, kind, splits)
-    parts = Parts(
-        model, **splits, loss=_LOSSES[kind], metric=metric, classes=samples.classes, notes=()
-    )
+    outputs = _looked_at(model, samples.splits["validation"][0])
+    kind = task_kind(outputs, [targets for _, targets in samples.splits.values()], how.metric)
+    splits = _with_targets(model, samples, kind, outputs)
+    metric = kind.metric(how.metric, [split.targets for split in splits.values()])
+    parts = Parts(model, **splits, loss=kind.loss, metric=metric, classes=samples.classes, notes=())
     notes += _look(parts, kind, how.expect)
-    if kind in ("agreement", "embedding"):
+    if kind in (OWN_CLASSES, OWN_OUTPUTS):
         notes.append("no targets: everything is measured against the dense model's own outputs")
     return Parts(**(vars(parts) | {"notes": tuple(notes)}))
 
@@ -133,77 +107,38 @@ def _check_sound(model: nn.Module, inputs: Tensor) -> None:
         )
 
 
-def _kind(model: nn.Module, samples: Samples, how: How) -> str:
-    inputs, targets = samples.splits["validation"]
-    outputs = try_out(model, inputs[:_TRIED])
-    if targets is None:
-        return "embedding" if how.metric == "cosine" or outputs.dim() != 2 else "agreement"
-    if targets.is_floating_point():
-        return "regression"
-    if targets.dim() == 2 and outputs.dim() == 3:
-        return "language"
-    if targets.dim() != 1 or outputs.dim() != 2:
+def _with_targets(
+    model: nn.Module, samples: Samples, kind: Kind, outputs: Tensor
+) -> dict[str, Split]:
+    classes = outputs.shape[1] if outputs.dim() > 1 else 1
+    if kind is CLASSES and len(samples.classes) > classes:
         raise SparsityError(
-            f"the model answers {tuple(outputs.shape[1:])} a sample and the targets are whole "
-            f"numbers of {tuple(targets.shape[1:])}; classes need (C,) and one number, language "
-            "modelling (T, vocabulary) and (T,); targets with a point are regressed"
-        )
-    _check_classes(samples, outputs.shape[1])
-    return "classification"
-
-
-def _check_classes(samples: Samples, outputs: int) -> None:
-    for name, (_, targets) in samples.splits.items():
-        assert targets is not None  # who has classes has targets
-        wrong = targets[(targets < 0) | (targets >= outputs)]
-        if len(wrong):
-            raise SparsityError(
-                f"{name}: label {int(wrong[0])} is out of range for a model with {outputs} "
-                "outputs; number classes from 0, and check that data and model belong together"
-            )
-    if len(samples.classes) > outputs:
-        raise SparsityError(
-            f"the data has {len(samples.classes)} classes and the model {outputs} outputs; check "
+            f"the data has {len(samples.classes)} classes and the model {classes} outputs; check "
             "that they belong together"
         )
-
-
-def _with_targets(model: nn.Module, samples: Samples, kind: str) -> dict[str, Split]:
     splits = {}
     for name, (inputs, targets) in samples.splits.items():
-        if kind in ("agreement", "embedding"):
+        if targets is None:
             targets = torch.cat([try_out(model, part) for part in inputs.split(_BATCH)])
-        assert targets is not None
-        splits[name] = Split(inputs, targets, name)
+        splits[name] = Split(inputs, as_kind(kind, name, targets, classes), name)
     return splits
 
 
-def _metric(name: str, kind: str, splits: dict[str, Split]) -> Metric:
-    if not name:
-        return _DEFAULTS[kind]
-    targets = torch.cat([split.targets for split in splits.values()]) if name == "r2" else None
-    found = metric_of(name, targets if kind == "regression" else None)
-    if ":" not in name and found.name not in _METRICS[kind]:
-        raise SparsityError(
-            f"metric {name} does not go with {kind}; choose {', '.join(_METRICS[kind])} or your "
-            "own module:function"
-        )
-    if found.name == "loss":
-        return Metric("loss", _LOSSES[kind], higher_is_better=False, share=False)
-    return found
-
-
-def _look(parts: Parts, kind: str, expected: float) -> list[str]:
+def _look(parts: Parts, kind: Kind, expected: float) -> list[str]:
     """What a first look at the dense model says."""
     split = parts.validation
     every = max(1, len(split) // _LOOKED_AT)
-    inputs, targets = split.inputs[::every][:_LOOKED_AT], split.targets[::every][:_LOOKED_AT]
-    outputs = torch.cat([try_out(parts.model, part) for part in inputs.split(_BATCH)])
+    outputs = _looked_at(parts.model, split.inputs[::every])
+    targets = split.targets[::every][: len(outputs)]
     values = _tried(parts.metric.per_sample, outputs, targets, parts.metric.name)
     mean = parts.metric.shown(float(values.double().mean()))
     number = f"{mean:.1%}" if parts.metric.share else f"{mean:.4g}"
     notes = [f"dense {parts.metric.name}: {number} on {len(values):,} samples of validation"]
-    if kind == "classification":
+    if kind in (LOGITS, PROBABILITIES):
+        often = targets.flatten(1).mean(0) if targets.dim() > 1 else targets.mean()
+        naive = float(torch.maximum(often, 1 - often).mean())
+        notes.append(f"always giving each label its commoner answer is right for {naive:.1%}")
+    if kind is CLASSES:
         notes += doubts(outputs, targets, expected)
         used = len(targets.unique())
         if used == 1:
@@ -214,6 +149,13 @@ def _look(parts: Parts, kind: str, expected: float) -> list[str]:
                 "the first so many are taken to be these; say otherwise with --classes"
             )
     return notes
+
+
+def _looked_at(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The outputs for the first samples, fewer where an output is large."""
+    most = _NUMBERS // max(try_out(model, inputs[:1]).numel(), 1)
+    some = inputs[: max(_TRIED, min(_LOOKED_AT, most))]
+    return torch.cat([try_out(model, part) for part in some.split(_BATCH)])
 
 
 def _tried(per_sample: Callable[..., Any], outputs: Tensor, targets: Tensor, name: str) -> Tensor:
