@@ -283,6 +283,15 @@ def test_metrics_are_what_they_are_called(name, outputs, targets, expected):
     assert value(name, outputs, targets) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_detector_is_told_to_return_one_tensor():
+    class Detector(nn.Module):
+        def forward(self, x):
+            return [{"boxes": image.mean((1, 2))} for image in x]
+
+    with pytest.raises(SparsityError, match="returns a list of dict and no tensor"):
+        task_of(Detector(), torch.zeros(4, 1, 2, 2))
+
+
 def test_every_metric_has_a_case():
     cases = test_metrics_are_what_they_are_called.pytestmark[0].args[1]
     assert set(METRICS) <= {name for name, *_ in cases}
