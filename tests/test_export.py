@@ -319,6 +319,15 @@ def test_the_command_checks_and_prunes(tmp_path, capsys):
     assert shrunk(carry_out(load_task("digits-mlp"), Recipe(0.0), device="cpu")).difference <= 1e-5
 
 
+def test_a_sparsity_alone_is_recipe_enough(capsys):
+    how = ["check", "digits-mlp", "--device", "cpu", "--max-drop", "100"]
+    assert main([*how, "--sparsity", ".3"]) == 0
+    expected = carry_out(load_task("digits-mlp"), Recipe(0.3), device="cpu").comparison.value
+    assert f"{expected:.2%} pruned" in capsys.readouterr().out
+    assert main(how) == 2
+    assert "give --recipe FILE, or --sparsity S" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

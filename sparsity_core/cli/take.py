@@ -50,7 +50,9 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_how(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="see `sparsity models`; or your own")
     add_own(command, timed=False)
-    command.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="YAML")
+    command.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="YAML; without one magnitude, at --sparsity"
+    )
     command.add_argument("--sparsity", type=float, metavar="S", help="instead of the recipe's")
     command.add_argument("--finetune-epochs", type=int, help="instead of the recipe's training")
     command.add_argument("--rate", type=float, default=0.01, help="learning rate of fine-tuning")
@@ -119,23 +121,31 @@ def _check(chosen: argparse.Namespace) -> int:
 
 
 def _recipe(chosen: argparse.Namespace) -> "Recipe":
-    """The recipe of the file with what the options change."""
+    """The recipe of the file, or of a sparsity alone, with what the options change."""
     from dataclasses import replace
 
-    from sparsity_core.errors import SparsityError
     from sparsity_core.recipe import Recipe, Training
 
-    try:
-        recipe = Recipe.from_yaml(chosen.recipe.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
-        raise SparsityError(f"--recipe {chosen.recipe}: {reason}") from error
+    recipe = _read(chosen.recipe) if chosen.recipe or chosen.sparsity is None else Recipe(0)
     if chosen.sparsity is not None:
         recipe = recipe.at(chosen.sparsity)
     if chosen.finetune_epochs is not None:
         tuning = Training(epochs=chosen.finetune_epochs, rate=chosen.rate)
         recipe = replace(recipe, training=tuning if tuning.epochs else None)
     return recipe
+
+
+def _read(path: Path | None) -> "Recipe":
+    from sparsity_core.errors import SparsityError
+    from sparsity_core.recipe import Recipe
+
+    if path is None:
+        raise SparsityError("give --recipe FILE, or --sparsity S for magnitude at that sparsity")
+    try:
+        return Recipe.from_yaml(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise SparsityError(f"--recipe {path}: {reason}") from error
 
 
 @contextmanager
