@@ -58,8 +58,8 @@ def output_of(found: Any, asked: str) -> str | int | None:
         if not names:
             within = " and ".join(sorted({type(value).__name__ for value in found})) or "nothing"
             raise SparsityError(
-                f"the model returns a {type(found).__name__} of {within} and no tensor, as detectors "
-                "do; wrap it in a module that returns the one tensor that counts"
+                f"the model returns a {type(found).__name__} of {within} and no tensor, as "
+                "detectors do; wrap it in a module that returns the one tensor that counts"
             )
         raise SparsityError(
             f"the model returns no tensor at place {asked!r}; there are tensors at "
