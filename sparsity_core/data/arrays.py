@@ -2,11 +2,13 @@
 
 import zipfile
 import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from sparsity_core.data.division import dataset
+from sparsity_core.data.remembered import Arrays, remembered
 from sparsity_core.data.split import Dataset
 from sparsity_core.errors import SparsityError
 
@@ -15,12 +17,17 @@ _LARGEST = 2 << 30
 
 def digits(seed: int) -> Dataset:
     """The handwritten digits that scikit-learn carries, (N, 1, 8, 8) in 0..1."""
-    from sklearn.datasets import load_digits
 
-    x, y = load_digits(return_X_y=True)
+    def read() -> Arrays:
+        from sklearn.datasets import load_digits  # 1.5 s, with all that scikit-learn imports
+
+        x, y = load_digits(return_X_y=True)
+        return {"x": x, "y": y}
+
+    found = remembered("digits", version("scikit-learn"), read)
     return dataset(
         "digits",
-        {"train": ((x / 16).reshape(-1, 1, 8, 8), y)},
+        {"train": ((found["x"] / 16).reshape(-1, 1, 8, 8), found["y"])},
         tuple(map(str, range(10))),
         "scikit-learn's handwritten digits: 1,797 real 8x8 images",
         seed,

@@ -1,4 +1,4 @@
-"""Arrays that take seconds to make, kept in the cache folder for the next process."""
+"""Arrays that take a while to make, kept in the cache folder for the next process."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from sparsity_core.data.environment import cache_folder
 from sparsity_core.digest import digest_of
 from sparsity_core.errors import SparsityError
 
-_WORTH = 1.0  # seconds that making them takes; what is sooner made is not kept
+_WORTH = 0.2  # seconds that making them takes, imports included; what is sooner made is not kept
 
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import WAIT, App, settle
+from tests.browser.conftest import App, settle
 
 LINK = "allocation?model=digits-lenet"
 
@@ -78,10 +78,9 @@ def test_a_refused_layer_stays_and_one_sparsity_is_all_or_nothing(app: App, page
 
 
 @pytest.fixture(scope="module")
-def checked(app: App, chromium: Browser) -> App:
+def checked(app: App, window: BrowserContext) -> App:
     """The server with all rules measured at two targets."""
-    tab = chromium.new_page()
-    tab.set_default_timeout(WAIT)
+    tab = window.new_page()
     open_page(tab, app, f"{LINK}&alloc-targets=50&alloc-targets=70")
     tab.get_by_role("button", name=re.compile("All rules: run 16 new points")).click()
     expect(tab.get_by_text("All rules: all 16 points are stored")).to_be_visible(timeout=120_000)

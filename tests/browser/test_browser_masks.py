@@ -1,12 +1,10 @@
 """Masks in a real browser: click into the picture, compare, keep the view in the link."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import WAIT, App, settle
+from tests.browser.conftest import App, settle
 
 CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 
@@ -45,36 +43,3 @@ def test_filters_are_drawn_for_convolutions_only(app: App, page: Page) -> None:
     open_page(page, app, "masks?model=digits-lenet&layer=fc1.weight")
     expect(page.get_by_test_id("stButtonGroup").get_by_text("Rows and columns")).to_be_visible()
     assert page.get_by_test_id("stButtonGroup").get_by_text("Filters", exact=True).count() == 0
-
-
-@pytest.fixture(scope="module")
-def narrow(chromium: Browser) -> Iterator[Page]:
-    """A tab as wide as a telephone, which keeps the app's scripts from one page to the next."""
-    context = chromium.new_context(viewport={"width": 420, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(WAIT)
-    yield tab
-    context.close()
-
-
-@pytest.mark.parametrize(
-    "link",
-    [
-        "masks?model=digits-mlp&layer=fc2.weight&mask-compare=true",
-        "masks?model=digits-lenet&layer=conv2.weight&structure=2:4",
-        "tradeoff",
-        "kernels",
-        "runs",
-    ],
-)
-def test_a_narrow_screen_does_not_scroll_sideways(app: App, narrow: Page, link: str) -> None:
-    narrow.goto(f"{app.url}/{link}")
-    settle(narrow)
-    narrow.wait_for_timeout(2000)
-    wide = narrow.evaluate(
-        "[...document.querySelectorAll('[data-testid=\"stMainBlockContainer\"] *')]"
-        ".filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1"
-        ' && !e.closest(\'[data-testid="stDataFrame"], pre, [data-testid="stTooltipContent"]\'))'
-        ".map(e => e.outerHTML.slice(0, 120))"
-    )
-    assert wide == []

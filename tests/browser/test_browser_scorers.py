@@ -2,10 +2,9 @@
 
 import re
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import WAIT, App, settle
+from tests.browser.conftest import App, settle
 from tests.browser.test_browser_masks import CHART
 
 LINK = "scorers?model=digits-mlp&layer=fc3.weight&scorers=magnitude&scorers=taylor&scorers=wanda"
@@ -48,19 +47,3 @@ def test_entries_are_read_beside_the_choices(app: App, page: Page) -> None:
     expect(page.get_by_text("Uniform noise from the probe's seed")).to_be_visible()
     page.get_by_role("tab", name="Allocations").click()
     expect(page.get_by_text("Every layer equally sparse.")).to_be_visible()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_narrow_screen_does_not_scroll_sideways(app: App, chromium: Browser, theme: str) -> None:
-    context = chromium.new_context(viewport={"width": 420, "height": 900}, color_scheme=theme)
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    open_page(page, app)
-    wide = page.evaluate(
-        "[...document.querySelectorAll('[data-testid=\"stMainBlockContainer\"] *')]"
-        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1"
-        ' && !e.closest(\'[data-testid="stDataFrame"], pre, [data-testid="stTooltipContent"]\'))'
-        ".map(e => e.outerHTML.slice(0, 120))"
-    )
-    context.close()
-    assert wide == []

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from sparsity_core.store import Store
-from tests.browser.conftest import WAIT, App, assert_files_come, settle, start_app, stop_app
+from tests.browser.conftest import App, assert_files_come, settle, start_app, stop_app
 
 SMALL = "sensitivity?model=digits-mlp"
 HELD = "sensitivity?model=held"
@@ -37,10 +37,9 @@ def start(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(app: App, chromium: Browser) -> App:
+def swept(app: App, window: BrowserContext) -> App:
     """The server with the usual sweep of the smallest model stored."""
-    tab = chromium.new_page()
-    tab.set_default_timeout(WAIT)
+    tab = window.new_page()
     open_sweep(tab, app)
     start(tab)
     expect(tab.get_by_text("All 36 points are stored")).to_be_visible(timeout=120_000)
@@ -61,7 +60,7 @@ def start_held(store: Path) -> App:
 
 
 def test_a_sweep_is_seen_by_a_second_tab_and_after_a_reload(
-    held: App, page: Page, chromium: Browser
+    held: App, page: Page, window: BrowserContext
 ) -> None:
     open_sweep(page, held, HELD)
     start(page)
@@ -70,8 +69,7 @@ def test_a_sweep_is_seen_by_a_second_tab_and_after_a_reload(
     expect(page.get_by_text(re.compile(r"running: \d+ of \d+ points"))).to_be_visible()
     page.reload()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
-    other = chromium.new_page()
-    other.set_default_timeout(WAIT)
+    other = window.new_page()
     open_sweep(other, held, HELD)
     expect(other.get_by_text(re.compile(r"running: \d+ of \d+ points"))).to_be_visible()
     other.get_by_role("button", name="Cancel").click()
@@ -101,7 +99,7 @@ def test_what_is_clicked_becomes_the_layer_of_the_whole_page(swept: App, page: P
 
 
 def test_the_recipe_goes_to_the_sidebar_and_with_the_link(
-    swept: App, page: Page, chromium: Browser
+    swept: App, page: Page, window: BrowserContext
 ) -> None:
     open_sweep(page, swept)
     page.get_by_role("button", name="Use as recipe").click()
@@ -109,8 +107,7 @@ def test_the_recipe_goes_to_the_sidebar_and_with_the_link(
     expect(text).to_have_value(re.compile(r"fc1\.weight: \d+\nfc2\.weight: \d+"))
     kept = text.input_value()
     page.wait_for_url(re.compile("manual="))
-    other = chromium.new_page()
-    other.set_default_timeout(WAIT)
+    other = window.new_page()
     other.goto(page.url)
     expect(other.locator(MANUAL)).to_have_value(kept)
     other.get_by_role("link", name="Model").click()
@@ -127,10 +124,9 @@ def test_a_chart_is_saved(swept: App, page: Page, tmp_path: Path) -> None:
 
 
 def test_a_killed_server_loses_no_stored_point_and_the_rest_is_offered(
-    chromium: Browser, tmp_path: Path
+    window: BrowserContext, tmp_path: Path
 ) -> None:
-    tab = chromium.new_page()
-    tab.set_default_timeout(WAIT)
+    tab = window.new_page()
     first = start_held(tmp_path)
     try:
         open_sweep(tab, first, HELD)

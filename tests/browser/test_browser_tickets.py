@@ -1,10 +1,10 @@
-"""The Lottery ticket page in a real browser: the finished example, its link, a narrow screen."""
+"""The Lottery ticket page in a real browser: the finished example and its link."""
 
 import re
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import WAIT, App, settle
+from tests.browser.conftest import App, settle
 
 CHARTS = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 
@@ -20,18 +20,3 @@ def test_a_finished_example_is_there_on_first_open(app: App, page: Page) -> None
     page.wait_for_url(re.compile("tickets-view=Connectivity"))
     settle(page)
     expect(page.get_by_text("Frankle et al. 2020", exact=False).first).to_be_visible()
-
-
-def test_a_narrow_screen_does_not_scroll_sideways(app: App, chromium: Browser) -> None:
-    context = chromium.new_context(viewport={"width": 420, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.goto(f"{app.url}/tickets?tickets-view=Behaviour")
-    settle(page)
-    expect(page.locator(CHARTS).first).to_be_visible()
-    wide = page.evaluate(
-        "document.querySelector('[data-testid=\"stMain\"]').scrollWidth"
-        " - document.querySelector('[data-testid=\"stMain\"]').clientWidth"
-    )
-    context.close()
-    assert wide <= 1

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import WAIT, App, assert_files_come, settle
+from tests.browser.conftest import App, assert_files_come, settle
 
 LINK = "tradeoff?model=digits-mlp&curve-levels=50&curve-levels=90&curve-random=true&curve-epochs=0"
 SLOW = "tradeoff?model=digits-resnet&curve-epochs=200&curve-recalibrated=false"
@@ -19,10 +19,9 @@ def open_page(page: Page, app: App, link: str = LINK) -> None:
 
 
 @pytest.fixture(scope="module")
-def curved(app: App, chromium: Browser) -> App:
+def curved(app: App, window: BrowserContext) -> App:
     """The server with a small comparison stored."""
-    tab = chromium.new_page()
-    tab.set_default_timeout(WAIT)
+    tab = window.new_page()
     open_page(tab, app)
     tab.get_by_role("button", name=re.compile("Run 4 new points")).click()
     expect(tab.get_by_text("All 4 points are stored")).to_be_visible(timeout=120_000)
