@@ -9,8 +9,7 @@ its resident memory above what it held with the model loaded. Linux only.
 """
 
 import argparse
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
 
 import torch
@@ -54,26 +53,22 @@ def peak(kind: str, one_by_one: bool, width: int) -> float:
 def main() -> None:
     """Print the table, each number from its own process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scorer", choices=SCORERS.kinds(), help="this one only, in this process")
-    parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--width", type=int, default=3000, help="of the layers; default 3000")
-    chosen = parser.parse_args()
-    if chosen.scorer:
-        print(peak(chosen.scorer, chosen.one_by_one, chosen.width))
-        return
+    width = parser.parse_args().width
     print(f"{versions()}; peak of memory while scoring, in multiples of the weights")
     print(f"{'scorer':22}{'at once':>10}{'stated':>10}{'one by one':>12}")
     for kind in SCORERS:
-        width = f"--width={chosen.width}"
-        at_once, apart = measured(kind, width), measured(kind, width, "--one-by-one")
+        at_once, apart = measured(kind, False, width), measured(kind, True, width)
         stated = SCORERS.make(kind).memory
         print(f"{kind:22}{at_once:>10.1f}{stated:>10g}{apart:>12.1f}", flush=True)
 
 
-def measured(kind: str, *flags: str) -> float:
-    """The peak of a scorer in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scoring_memory", "--scorer", kind, *flags]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def measured(kind: str, one_by_one: bool, width: int) -> float:
+    """The peak of a scorer in a process of its own, forked from one that has only imported."""
+    fresh = multiprocessing.get_context("forkserver")
+    fresh.set_forkserver_preload(["benchmarks.scoring_memory"])  # 2.5 s of imports, once for all
+    with fresh.Pool(1) as pool:
+        return pool.apply(peak, (kind, one_by_one, width))
 
 
 def _small() -> tuple[torch.Tensor, torch.Tensor]:
