@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparsity_core import workbench as workbench_module
+from sparsity_core.data import load_data
 from sparsity_core.data import remembered as remembered_module
 from sparsity_core.data.remembered import remembered
 from sparsity_core.setting import setting_of
@@ -80,6 +81,14 @@ def test_the_dense_numbers_of_a_model_of_the_catalog_are_read_again(cache, monke
         mine, other = getattr(first, field.name), getattr(again, field.name)
         same = torch.equal(mine, other) if isinstance(mine, torch.Tensor) else mine == other
         assert same, field.name
+
+
+def test_the_digits_are_read_again_without_scikit_learn(cache, monkeypatch):
+    first = load_data("digits")
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda **_: pytest.fail("loaded again"))
+    again = load_data("digits")
+    for split in ("train", "validation", "test"):
+        assert getattr(first, split).digest == getattr(again, split).digest
 
 
 @pytest.mark.parametrize("own", [{"name": "mine"}, {"loss": lambda outputs, _: outputs.sum(1)}])
