@@ -147,13 +147,14 @@ def assert_files_come(page: Page, folder: Path, table: bytes) -> None:
 def assert_narrow(page: Page) -> None:
     """Nothing that is seen goes beyond the right edge, and nothing scrolls sideways.
 
-    What scrolls by itself may be wider, and a tooltip is not on the page.
+    What scrolls by itself may be wider, a frame cuts its field, and a tooltip is not on the page.
     """
     settle(page)
     page.wait_for_timeout(1000)
     wide = """[...document.querySelectorAll('[data-testid="stMainBlockContainer"] *')]
         .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1
-            && !e.closest('[data-testid="stDataFrame"], pre, [data-testid="stTooltipContent"]'))
+            && !e.closest('[data-testid="stDataFrame"], pre, input, '
+                + '[data-testid="stTooltipContent"]'))
         .map(e => e.outerHTML.slice(0, 120))"""
     for _ in range(60):  # on a busy machine a chart has the width of an earlier page for a while
         if not page.evaluate(wide):
