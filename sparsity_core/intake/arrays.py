@@ -10,7 +10,7 @@ from sparsity_core.data.idx import FILES, find_idx, read_idx
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.how import How
 
-_TARGETS = ("y", "label", "labels", "target", "targets")
+TARGETS = ("y", "label", "labels", "target", "targets")  # what they are called among arrays
 
 
 def arrays_of_npz(path: Path, how: How) -> Any:
@@ -30,7 +30,7 @@ def arrays_of_npz(path: Path, how: How) -> Any:
 
 
 def _pair(path: Path, arrays: dict[str, np.ndarray], how: How) -> tuple[Any, Any]:
-    label = how.label or next((name for name in _TARGETS if name in arrays), "")
+    label = how.label or next((name for name in TARGETS if name in arrays), "")
     if how.label and how.label not in arrays:
         raise SparsityError(f"{path}: no array {how.label!r}; it has {', '.join(arrays)}")
     inputs = {n: shaped(a, how, f"{path} {n}") for n, a in arrays.items() if n != label}

@@ -16,6 +16,7 @@ from sparsity_core.data.images import is_archive
 from sparsity_core.data.sources import NAMES, PREFIXES
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.arrays import arrays_of_idx, arrays_of_npz
+from sparsity_core.intake.from_torch import is_torch_data, read_torch_data
 from sparsity_core.intake.how import How
 from sparsity_core.intake.packed import Packing, pack
 from sparsity_core.intake.pictures import pictures
@@ -42,9 +43,9 @@ def read_samples(where: Any, how: How = How(), seed: int = 0) -> Samples:  # noq
 
     Text: a folder or archive of images, a folder of IDX files, a data set that `datasets` saved,
     `.npz`, `.csv`, `.parquet`, `.txt`, a name of `load_data`, or `module:factory`, which runs code.
-    In memory: inputs, (inputs, targets), or a mapping of such by split. Several inputs come as a
-    tuple or a mapping. Data that is not divided is divided by seed: a fifth scores, two fifths
-    choose, two fifths report. Raises SparsityError with what to do.
+    In memory: inputs, (inputs, targets), a torch Dataset or DataLoader, or a mapping of such by
+    split. Several inputs come as a tuple or a mapping. Data that is not divided is divided by seed:
+    a fifth scores, two fifths choose, two fifths report. Raises SparsityError with what to do.
     """
     found = _found(where, how) if isinstance(where, str | Path) else where
     classes: tuple[str, ...] = how.classes
@@ -54,7 +55,14 @@ def read_samples(where: Any, how: How = How(), seed: int = 0) -> Samples:  # noq
     if isinstance(found, Dataset):
         classes = found.classes
         found = {name: (s.inputs, s.targets) for name in _SPLITS for s in [getattr(found, name)]}
-    pairs = {name: _pair(name, part) for name, part in _by_split(found).items()}
+    pairs = {}
+    for name, part in _by_split(found).items():
+        if is_torch_data(part):
+            read = read_torch_data(name, part, how)
+            classes = classes or read.classes
+            notes += [read.note] * bool(read.note)
+            part = read.content
+        pairs[name] = _pair(name, part)
     packing = None
     if any(isinstance(inputs, Mapping | tuple) for inputs, _ in pairs.values()):
         (packing, *others), pairs = _packed(pairs)
