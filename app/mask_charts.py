@@ -1,6 +1,7 @@
 """Masks drawn: a kept weight is a filled square, a pruned one a dot, so no colour is needed."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import altair as alt
@@ -128,11 +129,21 @@ def _axes(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the x and of the y channel of a matrix picture, first row on top."""
     columns = "input" if len(shape) == 2 else "kernel position x input"
-    axis = alt.Axis(format="d", tickMinStep=1, grid=False)
+    across = alt.Scale(domain=list(cols), nice=False)
+    down = alt.Scale(domain=list(rows)[::-1], nice=False)
     return (
-        {"title": columns, "axis": axis, "scale": alt.Scale(domain=list(cols), nice=False)},
-        {"title": "output", "axis": axis, "scale": alt.Scale(domain=list(rows)[::-1], nice=False)},
+        {"title": columns, "axis": _numbered(*cols), "scale": across},
+        {"title": "output", "axis": _numbered(*rows), "scale": down},
     )
+
+
+def _numbered(start: int, stop: int) -> alt.Axis:
+    """Numbers in the middle of their squares, a dozen at most, at a round step."""
+    step = next(
+        s for s in (d * 10**p for p in count() for d in (1, 2, 5)) if stop - start <= 12 * s
+    )
+    middles = [at + 0.5 for at in range(-(-start // step) * step, stop, step)]
+    return alt.Axis(values=middles, labelExpr="format(datum.value - 0.5, ',')", grid=False)
 
 
 def _rectangle(

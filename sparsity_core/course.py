@@ -154,9 +154,11 @@ class Course:
         value = mean.item()
         if not math.isfinite(value):
             epoch = (self.step - 1) // len(self.sizes) + 1
+            remedy = "lower the rate or clip the gradients"
+            if self.step == 1:
+                remedy = "nothing is trained yet: mend the model's weights or its data"
             raise NonFiniteError(
-                f"the loss became {value} in epoch {epoch}, step {self.step}; "
-                "lower the rate or clip the gradients"
+                f"the loss became {value} in epoch {epoch}, step {self.step}; {remedy}"
             )
         for group in self._optimizer.param_groups:
             for parameter in group["params"]:

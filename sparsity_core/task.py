@@ -144,7 +144,7 @@ def load_task(reference: str, seed: int = 0) -> Task:
         raise unknown("model", source, entries)
     if (reason := entries[source].missing()) is not None:
         raise SparsityError(f"{source}: its data is missing; {reason}")
-    return replace(_with(entries[source].load(seed), how), name=reference)
+    return replace(_with(_listed(entries[source], seed), how), name=reference)
 
 
 def task_of(
@@ -159,6 +159,17 @@ def task_of(
     """
     how = How(**options)
     return _assembled(name, parts_of(model, read_samples(data, how, seed), how))
+
+
+def _listed(entry: CatalogEntry, seed: int) -> Task:
+    try:
+        return entry.load(seed)
+    except SparsityError:
+        raise
+    except Exception as error:  # another package's code may raise anything
+        raise SparsityError(
+            f"{entry.name} cannot be opened: {_said(error)}; mend the package that lists it"
+        ) from error
 
 
 def _own(source: str, how: How, seed: int) -> Task:

@@ -4,10 +4,12 @@ import tomllib
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pytest
 
 from app import export
+from app.mask_charts import weights
 from app.moving_charts import by_step
 
 _THEME = Path(__file__).parent.parent / "app" / ".streamlit" / "config.toml"
@@ -36,6 +38,16 @@ def test_a_network_that_lives_whole_is_not_drawn_on_the_upper_edge():
     spec = by_step(table, "explored", "ever live (%)", from_start=True, log=True).to_dict()
     line = next(layer for layer in spec["layer"] if layer["mark"]["type"] == "line")
     assert line["encoding"]["y"]["scale"]["domain"][1] > 100
+
+
+@pytest.mark.parametrize(("rows", "last"), [(9, 8), (16, 14), (80, 70), (1000, 900)])
+def test_a_row_of_a_matrix_has_its_number_in_its_middle(rows, last):
+    spec = weights(
+        np.ones((rows, 2), bool), np.ones((rows, 2)), slice(0, rows), slice(0, 2), (rows, 2)
+    ).to_dict()
+    axes = [layer["encoding"]["y"]["axis"] for layer in spec["layer"]]
+    assert all(axis["values"][-1] == last + 0.5 for axis in axes)
+    assert {axis["labelExpr"] for axis in axes} == {"format(datum.value - 0.5, ',')"}
 
 
 def _contrast(one: str, other: str) -> float:

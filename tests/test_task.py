@@ -83,6 +83,16 @@ def test_a_known_name_without_its_data_says_what_to_do(monkeypatch, tmp_path):
         load_task("mnist-lenet5")
 
 
+def test_a_listed_model_that_cannot_be_made_is_named(monkeypatch):
+    def load(seed):
+        raise RuntimeError("no such layer")
+
+    entry = task_module.CatalogEntry("odd", "Breaks", load, lambda: None, lambda: None)
+    monkeypatch.setattr(task_module, "catalog", lambda: {"odd": entry})
+    with pytest.raises(SparsityError, match="odd cannot be opened: RuntimeError: no such layer"):
+        load_task("odd")
+
+
 def test_a_broken_plug_in_is_named(monkeypatch):
     class Point:
         value = "their_package:MODELS"
