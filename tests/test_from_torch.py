@@ -81,6 +81,17 @@ def test_too_many_are_thinned_out_evenly(monkeypatch):
     assert len(read_torch_data("val", Stream(), How(limit=4)).content[0]) == 4
 
 
+def test_lists_are_samples():
+    plain = task_of(nn.Linear(4, 3), (X.tolist(), Y.tolist()))
+    stacked = task_of(nn.Linear(4, 3), (list(X), Y))
+    whole = task_of(nn.Linear(4, 3), (X, Y))
+    for task in (plain, stacked):
+        assert torch.equal(task.test.inputs, whole.test.inputs)
+        assert torch.equal(task.test.targets, whole.test.targets)
+    with pytest.raises(SparsityError, match="not an array of numbers"):
+        task_of(nn.Linear(4, 3), ([torch.zeros(2), torch.zeros(3)], [0, 1]))
+
+
 def test_what_does_not_become_tensors_says_why():
     with pytest.raises(SparsityError, match="all: the samples of DataLoader do not become tensors"):
         read_torch_data("all", DataLoader([torch.zeros(2), torch.zeros(3)]), How())

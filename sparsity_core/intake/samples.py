@@ -135,7 +135,7 @@ def _pair(name: str, part: Any) -> Pair:
     if isinstance(inputs, Mapping):
         inputs = {key: _tensor(name, value) for key, value in inputs.items()}
         sizes = {len(value) for value in inputs.values()}
-    elif isinstance(inputs, tuple | list):
+    elif isinstance(inputs, tuple):
         inputs = tuple(_tensor(name, value) for value in inputs)
         sizes = {len(value) for value in inputs}
     else:
@@ -155,12 +155,14 @@ def _pair(name: str, part: Any) -> Pair:
 def _tensor(name: str, value: Any) -> Tensor:
     """float32, or int64 for whole numbers; finite."""
     try:
+        if isinstance(value, list) and value and isinstance(value[0], Tensor):
+            value = torch.stack(value)  # one tensor a sample
         tensor = (
             value
             if isinstance(value, Tensor)
             else torch.from_numpy(np.require(value, requirements="W"))
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SparsityError(f"{name}: not an array of numbers ({error})") from error
     if not tensor.dim():
         raise SparsityError(f"{name}: a single number; give an array with one entry a sample")
