@@ -71,7 +71,8 @@ def start_label(plan: KernelPlan | LatencyPlan, each: float = _SETTING) -> tuple
     if not new:
         return 0, f"All {len(points)} points are stored"
     about = duration(_START + each * len(plan.groups(new)))  # type: ignore[arg-type]
-    return len(new), f"Time {len(new)} new points ({len(points) - len(new)} stored, about {about})"
+    what = f"{len(new)} new point{'s' * (len(new) > 1)}"
+    return len(new), f"Time {what} ({len(points) - len(new)} stored, about {about})"
 
 
 def this_gpu() -> str:

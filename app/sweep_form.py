@@ -156,7 +156,7 @@ def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
         )
     about = duration(seconds)
     about = f"at most {about}" if plan.question else f"about {about}"
-    return new, f"Run {new} new points ({len(points) - new} stored, {about})"
+    return new, f"Run {new} new point{'s' * (new > 1)} ({len(points) - new} stored, {about})"
 
 
 def _seconds(plan: SweepPlan, missing: Sequence[str], store: Store) -> float:

@@ -37,7 +37,8 @@ def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]
         return 0, f"All {len(stored)} points are stored"
     task, pace = cache.task(plan.model), _guessed(plan)
     about = duration(_START + seconds_of(task, plan, new, rows, pace))
-    return len(new), f"Run {len(new)} new points ({len(stored)} stored, about {about})"
+    points = f"{len(new)} new point{'s' * (len(new) > 1)}"
+    return len(new), f"Run {points} ({len(stored)} stored, about {about})"
 
 
 def _guessed(plan: CurvePlan) -> Pace:

@@ -178,7 +178,7 @@ def test_curves_come_raw_recalibrated_and_fine_tuned_unless_told_otherwise(own_s
     assert app.button(key="start").label.startswith("Run 4 new points")
     assert "mended by batch-norm" in texts(app)
     raw = open_page("tradeoff", **link, **{"curve-epochs": "0", "curve-recalibrated": "false"})
-    assert raw.button(key="start").label.startswith("Run 1 new points")
+    assert raw.button(key="start").label.startswith("Run 1 new point (")
     without = open_page("tradeoff", model="digits-mlp", **{"curve-levels": ["50"]})
     assert without.button(key="start").label.startswith("Run 2 new points")
 
