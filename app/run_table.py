@@ -75,6 +75,11 @@ def compared(kind: str, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         raise SparsityError("the runs have nothing in common to compare them by")
     own = [name for name in IDENTITY[kind] if name not in shared]
     columns = [*shared, *own, *_VALUES.get(kind, _DROPS), "metric", "samples", "split"]
+    if "layer" in own and a.duplicated(shared).any() and b.duplicated(shared).any():
+        raise SparsityError(
+            "the runs share no layer, and each has several: no point of one answers to a point of "
+            "the other; open two runs with a layer in common"
+        )
     joined = a[columns].merge(b[columns], on=shared, suffixes=(" A", " B"))
     if joined.empty:
         raise SparsityError("the runs share no point: no layer or recipe has a sparsity in both")

@@ -161,6 +161,9 @@ def test_runs_without_a_common_point_are_refused_in_one_line():
         compared("sweep", pd.DataFrame([row(), row(layer="conv", sparsity=0.9)]), b)
     with pytest.raises(SparsityError, match="no stored point"):
         compared("sweep", a, pd.DataFrame())
+    others = [pd.DataFrame([row(layer=name) for name in names]) for names in ("ab", "cd")]
+    with pytest.raises(SparsityError, match="share no layer"):  # not each with each of the other
+        compared("sweep", *others)
 
 
 def test_a_sweep_and_a_curve_are_not_compared(own_store, task):
