@@ -25,7 +25,7 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
     monkeypatch.setattr(cache, "WorkerProcesses", lambda *_: InProcess())
     # On a busy machine a model takes longer to load than a page waits before it says so.
-    monkeypatch.setattr(cache, "PATIENCE", 50.0)
+    monkeypatch.setattr(cache, "PATIENCE", 60.0)
     cache.store.clear()
     cache.queue.clear()
     yield tmp_path

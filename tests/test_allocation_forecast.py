@@ -13,31 +13,12 @@ from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.cost import cost
 from sparsity_core.curve import plan_curve
 from sparsity_core.plans import row_from_dict
-from sparsity_core.probe import Probe
 from sparsity_core.recipe import Recipe
-from sparsity_core.setting import draw_batches
 from sparsity_core.sweep.forecast import curves, predicted_rise
-from sparsity_core.task import load_task
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
-from tests.test_app_allocation import MANUAL, metrics, panels
+from tests.test_app_allocation import MANUAL, _patience, metrics, panels, probe, task
 
-__all__ = ["own_store"]
-
-
-@pytest.fixture(scope="module")
-def task():
-    return load_task("digits-lenet")
-
-
-@pytest.fixture(scope="module")
-def probe(task):
-    return Probe(task.model, draw_batches(task.train, 512, 0, "cpu"), task.loss, seed=0)
-
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-    monkeypatch.setattr("app.allocation_source.PATIENCE", 60)
+__all__ = ["_patience", "own_store", "probe", "task"]
 
 
 def shipped():

@@ -25,11 +25,6 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-
-
 @pytest.fixture(scope="module")
 def example():
     return read_kernels()

@@ -37,11 +37,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-
-
 @pytest.fixture(scope="module")
 def task():
     return load_task("digits-mlp")

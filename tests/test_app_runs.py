@@ -26,11 +26,6 @@ __all__ = ["own_store"]
 FEW = {"sparsities": [0.5, 0.9], "samples": 60, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-
-
 @pytest.fixture(scope="module")
 def task():
     return load_task("digits-mlp")

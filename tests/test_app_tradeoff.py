@@ -28,11 +28,6 @@ def task():
     return load_task("digits-mlp")
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-
-
 def test_a_link_opens_the_view_and_computes_nothing(own_store):
     link = SMALL | {"curve-scorer": ["taylor"], "curve-random": "true", "curve-epochs": "2"}
     app = open_page("tradeoff", **link)

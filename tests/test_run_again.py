@@ -24,11 +24,6 @@ from tests.test_app_runs import FEW, stored
 __all__ = ["own_store"]
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE", 60)  # a busy machine must not show the waiting screen
-
-
 @pytest.fixture(scope="module")
 def task():
     return load_task("digits-mlp")
