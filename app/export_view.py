@@ -147,10 +147,15 @@ def _caption(card: Mapping[str, Any]) -> str:
         cpu = card["device"].split(",")[0].replace("(", "")
         notes.append(
             f"Time: median of forward passes in turns, batch {shrunk['batch']}, "
-            f"{shrunk['threads']} thread of {cpu}. Outputs of the shrunk model differ by "
-            f"{shrunk['largest_difference']:.2g} at most."
+            f"{shrunk['threads']} thread of {cpu}. {_difference(shrunk['largest_difference'])}"
         )
     return " ".join(notes)
+
+
+def _difference(largest: float) -> str:
+    if not largest:
+        return "The shrunk model's outputs are the same to the last bit."
+    return f"The shrunk model's outputs differ by {largest:.2g} at most."
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:

@@ -122,8 +122,8 @@ def draw_matrix(
         )
         st.caption(
             f"Spearman's rank correlation over the {len(some.values):,} {unit} of {layer}{few}, "
-            f"scored on {SCORE_SAMPLES} train samples where data is needed; what is compared "
-            "within rows only goes by its place there. "
+            f"scored on {SCORE_SAMPLES} train samples where data is needed. Scores that mean "
+            "something within a row only are ranked by their place in it. "
             "Click a cell to take its row as A and its column as B."
         )
     for reason, kinds in _by_reason(refused).items():

@@ -36,22 +36,26 @@ def draw_example() -> None:
         draw(shipped)
 
 
-def experiment_of(plan: MovingPlan) -> Experiment:
+def measured(plan: MovingPlan) -> Experiment:
+    """What is stored of a plan; the example until a point is."""
     found = stored(plan)
+    return found if found.rows else example() or found
+
+
+def filmed(plan: MovingPlan) -> Experiment:
+    """The same, save that a run's own film begins before its first point."""
     view = live.view_of(plan)
-    if found.rows or (view is not None and view.active):
-        return found
-    return example() or found
+    return stored(plan) if view is not None and view.active else measured(plan)
 
 
 try:
     stop_unless_share(chosen.model, "sparsity train", draw_example)
     plan = choose_moving(chosen)
     live.start_button(plan, *start_label(plan, cache.store().rows(plan)))
-    live.follow(plan, lambda: draw(experiment_of(plan)))
+    live.follow(plan, lambda: draw(measured(plan)))
     # Beside the fragment that polls: a film that plays has a clock of its own.
     st.subheader("The film")
     view = live.view_of(plan)
-    draw_film(lambda: experiment_of(plan), growing=view is not None and view.active)
+    draw_film(lambda: filmed(plan), growing=view is not None and view.active)
 except SparsityError as error:
     st.error(str(error))

@@ -28,10 +28,9 @@ cache.task(chosen.model)
 def draw(plan: TicketPlan) -> None:
     found = stored(plan)
     view = live.view_of(plan)
-    active = view is not None and view.active
-    if active:
+    if view is not None and view.active:
         draw_under_way(found)
-    if found.rows or active or not draw_example():
+    if found.rows or not draw_example():
         draw_tickets(found)
 
 

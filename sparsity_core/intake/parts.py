@@ -63,7 +63,7 @@ def parts_of(model: nn.Module, samples: Samples, how: How, *, own_copy: bool = T
     model = (copied(model) if own_copy else model).eval().float().cpu().requires_grad_(True)
     notes = list(samples.notes)
     if plain := plain_weights_(model):
-        named = [f"{name} ({how})" for name, how in plain.items()]
+        named = [f"{name} ({maker})" for name, maker in plain.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         notes.append(f"weights made plain, as they act: {', '.join(named[:3])}{more}")
     if changed := linear_from_conv1d_(model):

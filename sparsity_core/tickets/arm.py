@@ -28,8 +28,8 @@ ARMS = {
         chain=True,
         dense_too=True,
         if_worse="Below dense: with so few weights this is no winning ticket.",
-        if_level="Not below dense: a winning ticket, a small network that learns as well from the "
-        "start.",
+        if_level="Not below dense, as far as these seeds tell: a winning ticket, a small network "
+        "that learns as well from the start.",
     ),
     "rate-rewinding": Arm(
         "Rate rewinding",
