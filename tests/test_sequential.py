@@ -325,6 +325,18 @@ def test_bad_questions_name_the_remedy(options, message):
         Question(**options)
 
 
+def test_no_model_drops_by_more_than_the_dense_one_has():
+    # All of 64 samples are lost, of 1,000 that the dense model gets right to 80 %.
+    free = Standing(Question(0.01), even(1000)).after(np.ones(64))
+    bound = Standing(Question(0.01), even(1000), dense=0.8).after(np.ones(64))
+    assert min(free.drop, free.interval[1]) > 0.8
+    assert (bound.drop, bound.interval[1]) == (0.8, 0.8)
+    assert bound.interval[0] == min(free.interval[0], 0.8)
+    gained = Standing(Question(0.01), even(1000), dense=0.8).after(-np.ones(64))
+    assert (gained.drop, gained.interval[0]) == pytest.approx((-0.2, -0.2))
+    assert bound.verdict == free.verdict == "more than"
+
+
 def test_bad_differences_name_the_remedy():
     standing = Standing(Question(0.01), even(3))
     for wrong in ([2.0], [float("nan")]):

@@ -1,7 +1,7 @@
 """Has enough been seen? A question about a drop, and where its answer stands after some samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -67,6 +67,7 @@ class Standing:
     question: Question
     order: Order  # of all samples
     seen: Numbers = field(default_factory=lambda: np.empty(0))  # dense minus pruned, in order
+    dense: float | None = None  # the dense metric on all samples: no drop is larger, None = unknown
 
     def after(self, differences: Tensor | Sequence[float]) -> "Standing":
         """Where it stands after further samples, in their order; numbers in -1..1.
@@ -79,13 +80,17 @@ class Standing:
         seen = np.concatenate([self.seen, more])
         if len(seen) > len(self.order):
             raise SparsityError(f"{len(seen)} samples seen of {len(self.order)}; count each once")
-        return Standing(self.question, self.order, seen)
+        return replace(self, seen=seen)
 
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The drop on all samples lies here, at the question's error rate; exact at the end."""
         each = self.question.error_each
-        return interval(self.seen, self.order, each, first=self.question.threshold)
+        low, high = interval(self.seen, self.order, each, first=self.question.threshold)
+        if self.dense is None:
+            return low, high
+        least, most = self.dense - 1, self.dense  # for the pruned metric lies between 0 and 1
+        return min(max(low, least), most), max(min(high, most), least)
 
     @property
     def drop(self) -> float:

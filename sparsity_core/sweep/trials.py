@@ -91,7 +91,8 @@ class Trials:
             return self.unmeasured(point, "skipped", f"{point.layer}: {reason}")
         if point.id not in self.seen:
             self.seen[point.id] = []
-            self.standings[point.id] = Standing(self.question, self.order)
+            standing = Standing(self.question, self.order, dense=self.bench.dense.value)
+            self.standings[point.id] = standing
         pruned = self._pruned(point)
         self.seen[point.id].append(pruned)
         dense = self.bench.dense.values[self.order.samples[self._where]]
