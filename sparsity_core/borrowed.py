@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from sparsity_core.copied import copied
+from sparsity_core.copied import copied, tied_parameters
 from sparsity_core.weights import Masks
 
 
@@ -17,8 +17,8 @@ class Borrowed:
     """
 
     def __init__(self, model: nn.Module, device: str) -> None:
-        lent = {id(w): nn.Parameter(w.detach(), w.requires_grad) for w in model.parameters()}
-        self.model = copied(model, dict(lent)).to(device).eval()
+        lent = tied_parameters(model, lambda weight: weight.detach(), alone=True)
+        self.model = copied(model, lent).to(device).eval()
         self._parameters = dict(self.model.named_parameters())
 
     @contextmanager

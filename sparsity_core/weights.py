@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sparsity_core.copied import memory_of
 from sparsity_core.errors import NonFiniteError, SparsityError, unknown
 
 Weights = Mapping[str, Tensor]
@@ -62,7 +63,7 @@ def prunable(model: nn.Module) -> dict[str, Prunable]:
             weight = getattr(module, attribute, None)
             if not isinstance(weight, nn.Parameter) or attribute not in module._parameters:
                 continue  # a parametrized weight is computed anew at each use: see `unprunable`
-            name, *aliases = names[_identity(weight)]
+            name, *aliases = names[memory_of(weight)]
             biases = found[name].biases if name in found else ()
             if isinstance(getattr(module, bias, None), nn.Parameter):
                 biases = (*biases, f"{path}.{bias}".lstrip("."))
@@ -221,12 +222,5 @@ def _heads_of(model: nn.Module, path: str, attribute: str) -> int:
 def _names_by_tensor(model: nn.Module) -> dict[tuple[object, ...], list[str]]:
     names: dict[tuple[object, ...], list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(_identity(parameter), []).append(name)
+        names.setdefault(memory_of(parameter), []).append(name)
     return names
-
-
-def _identity(parameter: Tensor) -> tuple[object, ...]:
-    """What makes two parameters the same memory: also two Parameter objects over one storage."""
-    if parameter.numel() == 0 or parameter.is_meta:
-        return (id(parameter),)
-    return (parameter.data_ptr(), tuple(parameter.shape), parameter.stride())

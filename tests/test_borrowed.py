@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sparsity_core.borrowed import Borrowed
-from sparsity_core.weights import mask_
+from sparsity_core.copied import copied
+from sparsity_core.weights import mask_, prunable
 
 MASK = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
 
@@ -57,6 +58,35 @@ def test_it_is_dense_again_after_an_error(net):
     with pytest.raises(ValueError, match="broken"), borrowed.masked({"fc.weight": MASK}):
         raise ValueError("broken")
     assert torch.equal(bits(borrowed.model), before)
+
+
+class Twins(nn.Module):
+    """Two parameters over one memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.twin = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.twin.weight = nn.Parameter(self.fc.weight.detach())
+
+    def forward(self, x):
+        return self.fc(x) + self.twin(torch.relu(x))
+
+
+def test_twins_stay_one_in_copies_and_are_masked_together():
+    torch.manual_seed(0)
+    twins, x = Twins().eval(), torch.randn(5, 4)
+    assert prunable(twins)["fc.weight"].aliases == ("twin.weight",)
+    copy_of_twins, borrowed = copied(twins), Borrowed(twins, "cpu")
+    assert copy_of_twins.fc.weight is copy_of_twins.twin.weight
+    assert copy_of_twins.fc.weight.data_ptr() != twins.fc.weight.data_ptr()
+    assert copy_of_twins.state_dict().keys() == twins.state_dict().keys()
+    dense = twins(x)
+    mask_(copy_of_twins, {"fc.weight": MASK})
+    with borrowed.masked({"fc.weight": MASK}) as found:
+        assert torch.equal(found(x), copy_of_twins(x))
+        assert torch.equal(twins(x), dense)
+    mask_(twins, {"fc.weight": MASK})  # in place both see it
+    assert torch.equal(twins(x), copy_of_twins(x))
 
 
 def test_weights_are_there_once_and_buffers_twice(net):
