@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -56,7 +56,7 @@ def measured(
     """All loops and the engine in turn, so that whatever slows the machine slows them all."""
     layers = plan_sweep(task, sparsities=sparsities, split="test").layers
     inputs, targets = task.test.inputs, task.test.targets
-    _by_engine(deep_resnet(1, 4), engine, sparsities[:1])  # loads the libraries
+    by_engine(deep_resnet(1, 4), engine, sparsities[:1])  # loads the libraries
     times: dict[str, list[float]] = {name: [] for name in (*peers, engine)}
     labels: set[str] = set()
     for _ in range(repeats):
@@ -68,7 +68,7 @@ def measured(
         # A new task object, so that nothing is left of the last repeat, and under a name that is
         # not in the catalog, whose dense numbers would be remembered from before.
         seconds, (found[engine], used) = _timed(
-            partial(_by_engine, replace(task, name="contestant"), engine, sparsities)
+            partial(by_engine, replace(task, name="contestant"), engine, sparsities)
         )
         times[engine].append(seconds)
         labels |= used
@@ -85,8 +85,13 @@ def measured(
     )
 
 
-def _by_engine(task: Task, engine: str, sparsities: Sequence[float]) -> tuple[Counts, set[str]]:
-    plan: SweepPlan = plan_sweep(task, sparsities=sparsities, split="test", engine=engine)
+def by_engine(
+    task: Task, engine: str, sparsities: Sequence[float], **options: Any
+) -> tuple[Counts, set[str]]:
+    """The counts of an engine, and what the rows call it; whatever goes wrong ends the program."""
+    plan: SweepPlan = plan_sweep(
+        task, sparsities=sparsities, split="test", engine=engine, **options
+    )
     rows = list(plan.run(task, plan.points()))
     if bad := [row for row in rows if row.value is None]:
         raise SystemExit(f"{bad[0].layer} at {bad[0].sparsity}: {bad[0].status} {bad[0].message}")

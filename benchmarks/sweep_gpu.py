@@ -18,13 +18,13 @@ from dataclasses import replace
 from functools import partial
 
 from benchmarks.peer_loops import LOOPS, Counts
+from benchmarks.sweep import LEVELS, by_engine
 from benchmarks.sweep_models import CONTESTANTS
 from sparsity_core.machine import device_label, full_precision, resolve_device, versions
 from sparsity_core.sweep.plan import plan_sweep
 from sparsity_core.task import Task
 
 ENGINES = ("bitwise", "exact", "verified")
-LEVELS = tuple(level / 10 for level in range(1, 10))
 
 
 def raced(
@@ -39,7 +39,9 @@ def raced(
         "in place": partial(LOOPS["in place"], model, *far, layers, sparsities),
         "DataLoader": partial(LOOPS["DataLoader"], model, inputs, targets, layers, sparsities),
     }
-    runs |= {name: partial(_by_engine, task, name, device, sparsities) for name in engines}
+    unknown = replace(task, name="contestant")  # nothing is remembered of it
+    for name in engines:
+        runs[name] = lambda name=name: by_engine(unknown, name, sparsities, device=device)[0]
     counts = {name: run() for name, run in runs.items()}  # also loads the libraries
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
@@ -48,15 +50,6 @@ def raced(
             run()
             times[name].append(time.perf_counter() - started)
     return {name: (statistics.median(times[name]), counts[name]) for name in runs}
-
-
-def _by_engine(task: Task, engine: str, device: str, sparsities: Sequence[float]) -> Counts:
-    task = replace(task, name="contestant")  # nothing is remembered of it
-    plan = plan_sweep(task, sparsities=sparsities, split="test", engine=engine, device=device)
-    rows = list(plan.run(task, plan.points()))
-    if bad := [row for row in rows if row.value is None]:
-        raise SystemExit(f"{bad[0].layer} at {bad[0].sparsity}: {bad[0].status} {bad[0].message}")
-    return {(row.layer, row.sparsity): round(row.value * row.samples) for row in rows}
 
 
 def table(name: str, samples: int, found: dict[str, tuple[float, Counts]]) -> Iterator[str]:

@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,11 +23,9 @@ import torch
 import vl_convert
 
 from app.theme import PALETTE, SHAPES
-from benchmarks.sweep import measured
+from benchmarks.sweep import by_engine, measured
 from benchmarks.sweep_models import deep_resnet
 from sparsity_core.sweep.heap import give_back
-from sparsity_core.sweep.plan import plan_sweep
-from sparsity_core.task import Task
 
 BUDGET = 2**24  # bytes of dense values between layers
 LOOP, ENGINE = "whole model at each point", "exact"
@@ -57,12 +54,12 @@ def one(size: Size) -> dict[str, float]:
     """What a size costs, measured in this process."""
     torch.set_num_threads(1)
     levels = [(i + 1) / (size.levels + 1) for i in range(size.levels)]
-    _sweep(deep_resnet(1, 4), levels[:1])  # the libraries
+    by_engine(deep_resnet(1, 4), ENGINE, levels[:1])  # the libraries
     before = psutil.Process().memory_info().rss
     task = deep_resnet(size.blocks, size.samples, size.width)
     give_back()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: training is not in it
-    _sweep(task, levels)
+    by_engine(task, ENGINE, levels, memory=BUDGET)
     held = _peak() - before
     found = measured(task, ENGINE, levels, repeats=1, peers=["in place"])
     return {
@@ -73,12 +70,6 @@ def one(size: Size) -> dict[str, float]:
         "of limit": found.limit / found.seconds[ENGINE],
         "MiB": held / 2**20,
     }
-
-
-def _sweep(task: Task, levels: Sequence[float]) -> None:
-    plan = plan_sweep(task, sparsities=levels, split="test", engine=ENGINE, memory=BUDGET)
-    if bad := [row for row in plan.run(task, plan.points()) if row.value is None]:
-        raise SystemExit(f"{bad[0].layer} at {bad[0].sparsity}: {bad[0].status} {bad[0].message}")
 
 
 def _peak() -> int:

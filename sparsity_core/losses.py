@@ -26,7 +26,7 @@ def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
             "language modelling needs (N, T, vocabulary) and (N, T)"
         )
     each = F.cross_entropy(outputs.mT, targets, reduction="none", ignore_index=IGNORED)
-    return each.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
+    return mean_of_known(each, targets)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -83,8 +83,13 @@ def pixel_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
             f"the model answers {tuple(outputs.shape)} to targets of {tuple(targets.shape)}; "
             "a class for each pixel needs (N, C, height, width) and (N, height, width)"
         )
-    each = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1)
-    return each.sum(1) / (targets != IGNORED).flatten(1).sum(1).clamp(min=1)
+    each = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED)
+    return mean_of_known(each, targets)
+
+
+def mean_of_known(each: Tensor, targets: Tensor) -> Tensor:
+    """The mean of a sample's numbers, zero where the target is IGNORED, over the others: (N,)."""
+    return each.flatten(1).sum(1) / (targets != IGNORED).flatten(1).sum(1).clamp(min=1)
 
 
 def cosine(outputs: Tensor, dense: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from sparsity_core.losses import (
     alike,
     cosine,
     cross_entropy,
+    mean_of_known,
     next_token,
     squared_error,
 )
@@ -62,8 +63,7 @@ def _right_labels(least: float) -> PerSample:
 
 
 def _right_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
-    right = ((outputs.argmax(1) == targets) & (targets != IGNORED)).flatten(1).sum(1)
-    return right / (targets != IGNORED).flatten(1).sum(1).clamp(min=1)
+    return mean_of_known((outputs.argmax(1) == targets).float(), targets)  # no class is IGNORED
 
 
 def _overlap(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -6,16 +6,15 @@ from streamlit.testing.v1 import AppTest
 from app import cache, kernel_source
 from app.kernel_run import formats_of, view_of
 from app.reopen import link_of
-from sample_models.card import read_kernels
-from sparsity_core.kernels.compact import kernel_rows
 from sparsity_core.kernels.latency import plan_latency
 from sparsity_core.kernels.plan import plan_kernels
 from sparsity_core.recipe import Recipe
 from sparsity_core.scorers import SCORERS
 from sparsity_core.task import load_task
 from tests.app_session import MAIN, open_page, own_store, texts, wait_for_jobs
+from tests.test_kernel_charts import example, layer
 
-__all__ = ["own_store"]
+__all__ = ["example", "layer", "own_store"]
 
 TINY = {
     "kernels-shape": "8x32",
@@ -23,16 +22,6 @@ TINY = {
     "kernels-batches": ["1"],
     "kernels-repeats": "1",
 }
-
-
-@pytest.fixture(scope="module")
-def example():
-    return read_kernels()
-
-
-@pytest.fixture(scope="module")
-def layer(example):
-    return kernel_rows(example["layer"])
 
 
 def test_first_open_shows_the_example_and_its_machine(own_store, monkeypatch):

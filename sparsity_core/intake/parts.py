@@ -75,12 +75,13 @@ def parts_of(model: nn.Module, samples: Samples, how: How, *, own_copy: bool = T
         notes.append(f"of the model's outputs {output!r} counts")
         model = adapted(model, None, output)
     _check_sound(model, some)
-    outputs = _looked_at(model, samples.splits["validation"][0])
+    outputs, every = _looked_at(model, samples.splits["validation"][0])
     kind = task_kind(outputs, [targets for _, targets in samples.splits.values()], how.metric)
     splits = _with_targets(model, samples, kind, outputs)
     metric = kind.metric(how.metric, [split.targets for split in splits.values()])
     parts = Parts(model, **splits, loss=kind.loss, metric=metric, classes=samples.classes, notes=())
-    notes += _look(parts, kind, how.expect)
+    targets = parts.validation.targets[::every][: len(outputs)]
+    notes += _look(parts, kind, outputs, targets, how.expect)
     if kind in (OWN_CLASSES, OWN_OUTPUTS):
         notes.append("no targets: everything is measured against the dense model's own outputs")
     return Parts(**(vars(parts) | {"notes": tuple(notes)}))
@@ -124,12 +125,8 @@ def _with_targets(
     return splits
 
 
-def _look(parts: Parts, kind: Kind, expected: float) -> list[str]:
-    """What a first look at the dense model says."""
-    split = parts.validation
-    every = max(1, len(split) // _LOOKED_AT)
-    outputs = _looked_at(parts.model, split.inputs[::every])
-    targets = split.targets[::every][: len(outputs)]
+def _look(parts: Parts, kind: Kind, outputs: Tensor, targets: Tensor, expected: float) -> list[str]:
+    """What a first look at the dense model's outputs for some samples says."""
     values = _tried(parts.metric.per_sample, outputs, targets, parts.metric.name)
     mean = parts.metric.shown(float(values.double().mean()))
     number = f"{mean:.1%}" if parts.metric.share else f"{mean:.4g}"
@@ -151,11 +148,12 @@ def _look(parts: Parts, kind: Kind, expected: float) -> list[str]:
     return notes
 
 
-def _looked_at(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The outputs for the first samples, fewer where an output is large."""
+def _looked_at(model: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
+    """The outputs for every so many-th sample, fewer where an output is large; and how many-th."""
+    every = max(1, len(inputs) // _LOOKED_AT)
     most = _NUMBERS // max(try_out(model, inputs[:1]).numel(), 1)
-    some = inputs[: max(_TRIED, min(_LOOKED_AT, most))]
-    return torch.cat([try_out(model, part) for part in some.split(_BATCH)])
+    some = inputs[::every][: max(_TRIED, min(_LOOKED_AT, most))]
+    return torch.cat([try_out(model, part) for part in some.split(_BATCH)]), every
 
 
 def _tried(per_sample: Callable[..., Any], outputs: Tensor, targets: Tensor, name: str) -> Tensor:

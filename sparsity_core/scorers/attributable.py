@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity_core.copied import copied
+from sparsity_core.copied import copied, tied_parameters
 from sparsity_core.probe import Probe
 from sparsity_core.weights import Prunable
 
@@ -39,10 +39,8 @@ _Calls = dict[nn.Module, list[tuple[Any, int]]]  # outputs, and how often they w
 
 def view_of(model: nn.Module) -> nn.Module:
     """The same tensors in modules of its own, to hang hooks on; none changes its input in place."""
-    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
-    for parameter in model.parameters():
-        shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    view = copied(model, shared)
+    lent = tied_parameters(model, lambda weight: weight.detach(), alone=True)
+    view = copied(model, {id(b): b for b in model.buffers()} | lent).requires_grad_(False)
     for module in view.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]
