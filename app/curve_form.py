@@ -9,7 +9,7 @@ from app import cache
 from app.about import about, question
 from app.curve_names import label
 from app.curve_variants import variants
-from app.forms import structures, warn_of_unknown
+from app.forms import folded, structures, warn_of_unknown
 from app.known_sweeps import with_curves
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
@@ -41,7 +41,7 @@ _OWN_ROUNDS = ("synflow-exponential",)  # fewer than its 100 would be another me
 
 def choose_curve(frame: Frame) -> CurvePlan:
     """The form of a comparison, starting from the frame's recipe; raises SparsityError for none."""
-    with st.expander("What to compare", expanded=True, icon=":material/tune:"):
+    with folded("Choose what to compare"):
         st.caption(f"The sidebar's recipe is always there: **{label(frame.recipe)}**.")
         recipes = _choose_recipes(frame)
         left, right = st.columns([3, 1], vertical_alignment="bottom")

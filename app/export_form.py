@@ -8,6 +8,7 @@ import streamlit as st
 from app import cache
 from app.curve_names import label
 from app.export_job import Order
+from app.forms import folded
 from app.known_sweeps import with_curves
 from app.state import Frame
 from sparsity_core.export.package import Wanted
@@ -25,7 +26,7 @@ _LAYOUTS = {
 
 def choose_export(frame: Frame) -> Order:
     """The form; raises SparsityError for choices that make no order."""
-    with st.expander("What to write", expanded=True, icon=":material/tune:"):
+    with folded("Choose what to write"):
         recipe = with_curves(frame.recipe, frame.model)
         st.caption(f"The sidebar's recipe: **{label(recipe)}, {recipe.sparsity:.0%}**.")
         left, middle, right = st.columns(3)

@@ -17,6 +17,14 @@ from sparsity_core.task import SPLITS
 _FOR_CPUS = ("3:32", "4x1")
 
 
+def folded(title: str) -> Any:
+    """Where a page's form goes: folded, for on a telephone it would be all of the first screen.
+
+    The usual choices need no form, and the finished example below is of them.
+    """
+    return st.expander(title, icon=":material/tune:")
+
+
 def structures() -> list[str]:
     """One text for each kind of structure, and the CPUs' own; others may be typed."""
     return [*(STRUCTURES.label(STRUCTURES.make(kind)) for kind in STRUCTURES), *_FOR_CPUS]

@@ -8,7 +8,7 @@ import streamlit as st
 from app import cache
 from app.about import question
 from app.chosen_layer import pick_layer
-from app.forms import warn_of_unknown
+from app.forms import folded, warn_of_unknown
 from app.kernel_device import choose_device
 from app.state import Frame
 from sparsity_core.errors import SparsityError
@@ -30,7 +30,7 @@ _MAP_KERNELS = ("permute", "balanced", "tiled", "blocks")
 
 def choose_kernels(frame: Frame) -> KernelPlan:
     """The form of one layer or shape; raises SparsityError for choices that make no plan."""
-    with st.expander("What to time", icon=":material/tune:"):
+    with folded("Choose what to time"):
         warn_of_unknown("kernels-what", (SHAPE, LAYER))
         with st.container(horizontal=True, gap="medium"):
             what = st.segmented_control(
@@ -84,7 +84,7 @@ def choose_kernels(frame: Frame) -> KernelPlan:
 
 def choose_map() -> KernelPlan:
     """The form of the map: several shapes, batches and sparsities at once."""
-    with st.expander("What to time", icon=":material/tune:"):
+    with folded("Choose what to time"):
         left, right = st.columns(2)
         shapes = left.multiselect(
             "Shapes (outputs x inputs)", list(_MAP_SHAPES), list(_MAP_SHAPES), key="map-shapes",
@@ -111,7 +111,7 @@ def choose_map() -> KernelPlan:
 
 def choose_latency(frame: Frame) -> LatencyPlan:
     """The form of a whole model before and after packing, by the sidebar's recipe."""
-    with st.expander("What to time", icon=":material/tune:"):
+    with folded("Choose what to time"):
         left, right = st.columns(2)
         batches = _batches(left, "latency-batches", (1, 64))
         threads = right.number_input(

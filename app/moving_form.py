@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import cache
 from app.about import about
-from app.forms import pick_samples, warn_of_unknown
+from app.forms import folded, pick_samples, warn_of_unknown
 from app.state import Frame
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.dynamic import RULES
@@ -34,7 +34,7 @@ _DECAY = (
 
 def choose_moving(frame: Frame) -> MovingPlan:
     """The form of an experiment; raises SparsityError for choices that make none."""
-    with st.expander("What to train", expanded=True, icon=":material/tune:"):
+    with folded("Choose what to train"):
         left, right = st.columns([3, 2], vertical_alignment="bottom")
         warn_of_unknown("moving-rules", CHOICES)
         kinds = left.multiselect(

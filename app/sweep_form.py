@@ -9,7 +9,7 @@ import streamlit as st
 from app import cache
 from app.about import about, question
 from app.answer_form import choose_engine, choose_question
-from app.forms import structures, warn_of_unknown
+from app.forms import folded, structures, warn_of_unknown
 from app.live import duration
 from app.state import Frame
 from sparsity_core.scorers import SCORERS, Random
@@ -28,7 +28,7 @@ def choose_sweep(frame: Frame) -> SweepPlan:
     """The form of a sweep, starting from the frame's recipe; raises SparsityError for none."""
     recipe = frame.recipe
     start = f"{SCORERS.label(recipe.scorer)} · {STRUCTURES.label(recipe.structure)}"
-    with st.expander("What to measure", expanded=True, icon=":material/tune:"):
+    with folded("Choose what to measure"):
         st.caption(f"The sidebar's recipe is always there: **{start}**.")
         asked = choose_question(cache.task(frame.model).metric.name)
         left, right = st.columns(2)
@@ -151,7 +151,7 @@ def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
     seconds = _START + _seconds(plan, missing, store) / cache.workers()
     if plan.question is None and seconds > _LONG:
         st.caption(
-            "This takes a while. Ask for an early answer first: with *Answer* above at "
+            "This takes a while. Ask for an early answer first: with *Answer* in the form above at "
             "`drop over` most points need few samples, and any can be completed later."
         )
     about = duration(seconds)

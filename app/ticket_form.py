@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app import cache
-from app.forms import pick_samples, warn_of_unknown
+from app.forms import folded, pick_samples, warn_of_unknown
 from app.state import Frame
 from sparsity_core.errors import SparsityError
 from sparsity_core.recipe import OPTIMIZERS, RATE_SCHEDULES, Training
@@ -22,7 +22,7 @@ _CONTROLS = "Trained beside the ticket; what each tests stands below."
 
 def choose_tickets(frame: Frame) -> TicketPlan:
     """The form of an experiment; raises SparsityError for choices that make none."""
-    with st.expander("What to train", expanded=True, icon=":material/tune:"):
+    with folded("Choose what to train"):
         left, middle, right, far = st.columns(4, vertical_alignment="bottom")
         rounds = _number(left, "Rounds", "rounds", 0, 50, 8, "of pruning; each trains anew")
         about = "Share of the weights that are left which goes in each round."

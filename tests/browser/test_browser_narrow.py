@@ -1,4 +1,4 @@
-"""A window as wide as a telephone: no page has anything beyond its right edge."""
+"""A window as wide as a telephone: nothing beyond its right edge, and more than a form at first."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ from tests.browser.conftest import App, assert_narrow
 CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 SCORERS = "scorers?model=digits-mlp&layer=fc3.weight&scorers=magnitude&scorers=taylor&scorers=wanda"
 CELLS = "text=Click a cell to take its row as A"
+SHIPPED = "text=A finished example"
 
 
 @pytest.fixture(scope="module")
@@ -22,24 +23,25 @@ def tab(window: BrowserContext) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize(
-    ("link", "theme", "seen"),
+    ("link", "theme", "drawn", "first"),
     [
-        ("", "light", CHART),
-        (SCORERS, "light", CELLS),
-        (SCORERS, "dark", CELLS),
-        ("tradeoff", "light", CHART),
-        ("masks?model=digits-mlp&layer=fc2.weight&mask-compare=true", "light", CHART),
-        ("masks?model=digits-lenet&layer=conv2.weight&structure=2:4", "light", CHART),
-        ("tickets?tickets-view=Behaviour", "light", CHART),
-        ("moving?model=digits-mlp", "light", CHART),
-        ("kernels", "light", CHART),
-        ("runs", "light", "h1"),
+        ("", "light", CHART, "text=Accuracy on test"),
+        (SCORERS, "light", CELLS, "text=A: magnitude"),
+        (SCORERS, "dark", CELLS, "text=A: magnitude"),
+        ("tradeoff", "light", CHART, SHIPPED),
+        ("masks?model=digits-mlp&layer=fc2.weight&mask-compare=true", "light", CHART, "h1"),
+        ("masks?model=digits-lenet&layer=conv2.weight&structure=2:4", "light", CHART, "canvas"),
+        ("tickets?tickets-view=Behaviour", "light", CHART, SHIPPED),
+        ("moving?model=digits-mlp", "light", CHART, SHIPPED),
+        ("kernels", "light", CHART, "text=A finished example that ships"),
+        ("runs", "light", "h1", "h1"),
     ],
 )
-def test_a_narrow_screen_does_not_scroll_sideways(
-    app: App, tab: Page, link: str, theme: str, seen: str
+def test_a_narrow_screen_does_not_scroll_sideways_and_begins_with_a_result(
+    app: App, tab: Page, link: str, theme: str, drawn: str, first: str
 ) -> None:
     tab.emulate_media(color_scheme=theme)
     tab.goto(f"{app.url}/{link}")
-    expect(tab.locator(seen).first).to_be_visible()
+    expect(tab.locator(drawn).first).to_be_visible()
     assert_narrow(tab)
+    expect(tab.locator(first).first).to_be_in_viewport()
