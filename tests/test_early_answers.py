@@ -90,6 +90,13 @@ def test_a_row_says_the_answer_of_its_standing(task, question):
         assert stopped(row) == (row.samples < len(task.validation))
 
 
+def test_a_single_sample_is_all_samples(task):
+    plan = plan_of(task, Question(0.01), layers=["fc1.weight"], samples=1)
+    rows = list(plan.run(task, plan.points()))
+    assert {(row.samples, row.loss_rise_low, stopped(row)) for row in rows} == {(1, None, False)}
+    assert set(frame_of(rows, plan.question)["mark"]) == {"measured"}
+
+
 def test_the_heatmap_shows_answers_in_signs(task):
     plan = plan_of(task, Question(0.05))
     rows = list(plan.run(task, plan.points()))

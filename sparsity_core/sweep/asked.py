@@ -10,8 +10,12 @@ Said = Literal["at most", "more than", "narrow", "open"]
 
 
 def stopped(row: Result) -> bool:
-    """Is it settled, without having seen all samples?"""
-    return row.engine.startswith(ENGINE) and row.value is not None and row.loss_rise_low is None
+    """Is it settled, without having seen all samples?
+
+    Then its loss has no interval. Nor has it for one sample, but a round sees one where it is all.
+    """
+    on_some = row.loss_rise_low is None and row.samples != 1
+    return row.engine.startswith(ENGINE) and row.value is not None and on_some
 
 
 def said(question: Question, row: Result) -> Said | None:
