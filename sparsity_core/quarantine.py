@@ -21,7 +21,10 @@ from sparsity_core.intake.uploaded import forget, new_token, uploads_folder
 LARGEST = 200 << 20  # bytes of an upload; the server's own limit is the same
 _MEMORY = 8 << 30  # bytes of addresses, of which torch alone takes some
 _SECONDS = 120
-_RELATED = "save the weights as safetensors: safetensors.torch.save_file(model.state_dict(), ...)"
+_RELATED = (
+    "save the weights as safetensors: "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+)
 _EXPORT = "export the model: torch.onnx.export(model, inputs, 'model.onnx', dynamo=True)"
 _REFUSED = {
     **dict.fromkeys(
@@ -186,7 +189,7 @@ def _rewrite_weights(given: Path, clean: Path) -> None:
     from sparsity_core.intake.checkpoint import open_checkpoint
     from sparsity_core.intake.kind import kind_of
 
-    if kind_of(given) != "safetensors":
+    if kind_of(given, f"{_RELATED}, or {_EXPORT}") != "safetensors":
         raise SparsityError(f"this is no safetensors file, whatever its name says; {_RELATED}")
     (named,) = open_checkpoint(given).sets.values()
     for name, tensor in named.items():

@@ -177,6 +177,9 @@ def header(text):
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (header(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'), "damaged"),
         (struct.pack("<Q", 1 << 60) + b"{" + b" " * 60, "neither safetensors"),
+        # Of what this page takes, and not of weights.pt, which it does not.
+        (b"garbage" * 9, r"torch.save; save the weights as safetensors: .* or export the model"),
+        (b"\x93NUMPY\x01\0", "single array of NumPy; save the weights as safetensors"),
         (save({"../../a": torch.zeros(1)}), "no name of a parameter"),
         (save({"a\x1b[2J": torch.zeros(1)}), "no name of a parameter"),
         (save({"fc1.weight": torch.full((2,), float("nan"))}), "holds NaN"),

@@ -15,7 +15,7 @@ from torch import Tensor
 from sparsity_core.errors import SparsityError
 from sparsity_core.intake.in_parts import InParts
 from sparsity_core.intake.inert import Opened, Stored, open_legacy, open_zip
-from sparsity_core.intake.kind import kind_of
+from sparsity_core.intake.kind import SAVE_WEIGHTS, kind_of
 from sparsity_core.intake.tensor_sets import Named, beside, tensor_sets
 
 _DAMAGED = (
@@ -71,10 +71,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     sets = tensor_sets(opened.content)
     if not sets:
         foreign = f"; it names {', '.join(opened.foreign[:8])}" if opened.foreign else ""
-        raise SparsityError(
-            f"{path}: no tensors by name are in it{foreign}; "
-            "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
-        )
+        raise SparsityError(f"{path}: no tensors by name are in it{foreign}; {SAVE_WEIGHTS}")
     return Checkpoint(path, sets, beside(opened.content), opened.foreign, opened.read)
 
 
@@ -92,8 +89,8 @@ def _open_inert(path: Path, kind: str) -> Opened:
         raise
     except _DAMAGED as error:
         raise SparsityError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it again, or save "
-            "the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+            f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it again, or "
+            f"{SAVE_WEIGHTS}"
         ) from error
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.intake.kind import SAVE_WEIGHTS
 
 _LARGEST_PICKLE = 256 << 20  # bytes of names and structure, without the tensors
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -133,7 +134,7 @@ def open_legacy(path: Path) -> Opened:
         if _Reader(file).load() != _LEGACY_MAGIC or _Reader(file).load() != _LEGACY_PROTOCOL:
             raise SparsityError(
                 f"{path}: is a pickle, but none that torch.save wrote, and is not opened; "
-                "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+                f"{SAVE_WEIGHTS}"
             )
         _Reader(file).load()  # of the machine that wrote it
         reader = _Reader(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsity_core.errors import SparsityError
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-_SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
 _EXPORT = "or export the model: torch.onnx.export(model, inputs, 'model.onnx', dynamo=True)"
 
 # Beginnings of files that cannot be weights for us, and what to do instead.
@@ -17,15 +17,15 @@ _OTHERS = {
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
     b"<!DOCTYPE": "is a web page, so the download went wrong; fetch the file again",
     b"<html": "is a web page, so the download went wrong; fetch the file again",
-    b"\x93NUMPY": "is a single array of NumPy; " + _SAVE_WEIGHTS,
 }
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: Path, remedy: str = SAVE_WEIGHTS) -> str:
     """`safetensors`, `zip` (torch.save since 1.6) or `pickle` (torch.save before).
 
-    Reads a few bytes and a zip's list of names. Raises SparsityError, with what to do instead, for
-    anything else: Git LFS pointers, TorchScript, `.pt2`, ONNX, web pages, empty or absent files.
+    Reads a few bytes and a zip's list of names. Raises SparsityError, with what to do instead
+    (`remedy`, where the weights have to be saved in another way), for anything else: Git LFS
+    pointers, TorchScript, `.pt2`, ONNX, web pages, empty or absent files.
     """
     try:
         size = path.stat().st_size
@@ -43,7 +43,7 @@ def kind_of(path: Path) -> str:
         if start.startswith(beginning):
             raise SparsityError(f"{path}: {advice}")
     if start[:4] == b"PK\x03\x04":
-        _check_archive(path, size)
+        _check_archive(path, size, remedy)
         return "zip"
     if len(start) > 8 and start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < size:
         return "safetensors"
@@ -53,13 +53,12 @@ def kind_of(path: Path) -> str:
         raise SparsityError(
             f"{path}: is a model and not weights; name it as the model: onnx:{path}"
         )
-    raise SparsityError(
-        f"{path}: neither safetensors nor a file of torch.save; {_SAVE_WEIGHTS}, or with "
-        "safetensors.torch.save_file"
-    )
+    if start.startswith(b"\x93NUMPY"):
+        raise SparsityError(f"{path}: is a single array of NumPy; {remedy}")
+    raise SparsityError(f"{path}: neither safetensors nor a file of torch.save; {remedy}")
 
 
-def _check_archive(path: Path, size: int) -> None:
+def _check_archive(path: Path, size: int, remedy: str) -> None:
     """Refuse archives that are code, and those that say they hold more than they weigh."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -70,20 +69,19 @@ def _check_archive(path: Path, size: int) -> None:
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         raise SparsityError(
-            f"{path}: is TorchScript, which is code and is not run; {_SAVE_WEIGHTS}, {_EXPORT}"
+            f"{path}: is TorchScript, which is code and is not run; {remedy}, {_EXPORT}"
         )
     exported = ("archive_format", "serialized_exported_program.json")
     if path.suffix == ".pt2" or any(name.rpartition("/")[2] in exported for name in names):
         raise SparsityError(
-            f"{path}: is a .pt2 of torch.export, and opening one runs code; "
-            f"{_SAVE_WEIGHTS}, {_EXPORT}"
+            f"{path}: is a .pt2 of torch.export, and opening one runs code; {remedy}, {_EXPORT}"
         )
     if any(name.endswith(".npy") for name in names):
-        raise SparsityError(f"{path}: is an archive of NumPy arrays; {_SAVE_WEIGHTS}")
+        raise SparsityError(f"{path}: is an archive of NumPy arrays; {remedy}")
     if not any(name.endswith("data.pkl") for name in names):
-        raise SparsityError(f"{path}: is a zip, but none that torch.save wrote; {_SAVE_WEIGHTS}")
+        raise SparsityError(f"{path}: is a zip, but none that torch.save wrote; {remedy}")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         # torch.save never compresses, so this is no way to make a small file of much.
-        raise SparsityError(f"{path}: holds compressed parts; {_SAVE_WEIGHTS}")
+        raise SparsityError(f"{path}: holds compressed parts; {remedy}")
     if sum(entry.file_size for entry in entries) > size:
         raise SparsityError(f"{path}: its parts overlap or lie about their sizes; fetch it again")
