@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 
 from app import cache
-from app.live import duration
+from app.live import duration, words_to_start
 from sparsity_core.kernels.compact import kernel_rows, latency_rows
 from sparsity_core.kernels.latency import LatencyPlan
 from sparsity_core.kernels.latency_row import LatencyRow
@@ -66,13 +66,11 @@ def _example(part: str) -> list[Any]:
 def start_label(plan: KernelPlan | LatencyPlan, each: float = _SETTING) -> tuple[int, str]:
     """How many points are new, and the words of the start button."""
     points = plan.points()
-    stored = cache.store().statuses([point.id for point in points])
-    new = [point for point in points if stored.get(point.id, "failed") == "failed"]
-    if not new:
-        return 0, f"All {len(points)} points are stored"
+    known = cache.store().statuses([point.id for point in points])
+    new = [point for point in points if known.get(point.id, "failed") == "failed"]
     about = duration(_START + each * len(plan.groups(new)))  # type: ignore[arg-type]
-    what = f"{len(new)} new point{'s' * (len(new) > 1)}"
-    return len(new), f"Time {what} ({len(points) - len(new)} stored, about {about})"
+    stored = len(points) - len(new)
+    return len(new), words_to_start("Time", len(new), stored, f"about {about}")
 
 
 def this_gpu() -> str:

@@ -87,6 +87,14 @@ def start_button(
     )  # fmt: skip
 
 
+def words_to_start(verb: str, new: int, stored: int, about: str = "") -> str:
+    """The words of a start button: what is new, what is stored, how long the new takes."""
+    if not new:
+        return "The point is stored" if stored == 1 else f"All {stored} points are stored"
+    points = "1 new point" if new == 1 else f"{new} new points"
+    return f"{verb} {points} ({stored} stored, {about})"
+
+
 def _submit(plans: Sequence[Plan], key: str) -> None:
     """Before the page is drawn: nothing on it can lose the click."""
     try:

@@ -88,7 +88,7 @@ def offer(trial: Trial, store: Store) -> None:
         label = f"{text} and {chance} of random" if count and chance else text if count else label
         new += count
     if not new:
-        label = f"All {sum(len(plan.points()) for plan in trial.plans)} points are stored"
+        label = live.words_to_start("Run", 0, sum(len(plan.points()) for plan in trial.plans))
     live.start_button(first, new, label, key="start trial", also=others)
 
 

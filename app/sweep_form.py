@@ -6,11 +6,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import cache
+from app import cache, live
 from app.about import about, question
 from app.answer_form import choose_engine, choose_question
 from app.forms import folded, structures, warn_of_unknown
-from app.live import duration
 from app.state import Frame
 from sparsity_core.scorers import SCORERS, Random
 from sparsity_core.store import Store
@@ -147,16 +146,16 @@ def start_label(plan: SweepPlan, store: Store) -> tuple[int, str]:
     missing = [point.id for point in points if stored.get(point.id, "failed") == "failed"]
     new = len(missing)
     if not new:
-        return 0, f"All {len(points)} points are stored"
+        return 0, live.words_to_start("Run", 0, len(points))
     seconds = _START + _seconds(plan, missing, store) / cache.workers()
     if plan.question is None and seconds > _LONG:
         st.caption(
             "This takes a while. Ask for an early answer first: with *Answer* in the form above at "
             "`drop over` most points need few samples, and any can be completed later."
         )
-    about = duration(seconds)
+    about = live.duration(seconds)
     about = f"at most {about}" if plan.question else f"about {about}"
-    return new, f"Run {new} new point{'s' * (new > 1)} ({len(points) - new} stored, {about})"
+    return new, live.words_to_start("Run", new, len(points) - new, about)
 
 
 def _seconds(plan: SweepPlan, missing: Sequence[str], store: Store) -> float:

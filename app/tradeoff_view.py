@@ -10,7 +10,7 @@ from app import cache, export
 from app.curve_names import in_common, label, names
 from app.curve_words import curve_command, curve_python
 from app.known_sweeps import known_sweeps
-from app.live import duration
+from app.live import duration, words_to_start
 from app.tradeoff_behaviour import draw_behaviour
 from app.tradeoff_charts import AXES, curves, frame_of, summary
 from sparsity_core.allocations import Manual, Sensitivity
@@ -34,11 +34,10 @@ def start_label(plan: CurvePlan, rows: Sequence[CurveResult]) -> tuple[int, str]
     stored = {row.point_id for row in rows if row.status != "failed"}
     new = [point for point in plan.points() if point.id not in stored]
     if not new:
-        return 0, f"All {len(stored)} points are stored"
+        return 0, words_to_start("Run", 0, len(stored))
     task, pace = cache.task(plan.model), _guessed(plan)
     about = duration(_START + seconds_of(task, plan, new, rows, pace))
-    points = f"{len(new)} new point{'s' * (len(new) > 1)}"
-    return len(new), f"Run {points} ({len(stored)} stored, about {about})"
+    return len(new), words_to_start("Run", len(new), len(stored), f"about {about}")
 
 
 def _guessed(plan: CurvePlan) -> Pace:
