@@ -97,7 +97,7 @@ def test_bytes_by_hand():
     assert bytes_by_format(torch.ones(2, 8, dtype=torch.bool), 4)["2:4"] is None
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.filterwarnings("ignore:Sparse (CSR|invariant)")
 def test_csr_bytes_are_what_torch_stores():
     torch.manual_seed(0)
     weight = torch.rand(7, 13) * (torch.rand(7, 13) > 0.6)

@@ -13,6 +13,7 @@ import torch.utils._triton
 
 torch.utils._triton.has_triton = lambda: True  # or torch hides its own kernels where no GPU is
 import torch.sparse._triton_ops as ops  # noqa: E402
+from triton.runtime import interpreter  # noqa: E402
 
 from sparsity_core.kernels import KERNELS  # noqa: E402
 from sparsity_core.kernels.gpu import TritonKernel  # noqa: E402
@@ -26,6 +27,16 @@ PATTERNS = {
     "gpu-balanced": ("3:32", "2:4", "32:32"),
 }
 SHAPES = [(7, 53), (4, 96), (1, 32)]
+patch = interpreter._patch_lang_tensor
+
+
+def patch_with_index(tensor, scope):
+    """Triton 3.6 takes a number from an array of one axis, which numpy 2.4 refuses."""
+    patch(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+
+interpreter._patch_lang_tensor = patch_with_index
 
 
 def wrong(kernel, weight, mask, bias, x):

@@ -1,16 +1,14 @@
 """What torch itself multiplies on a GPU: dense, compressed rows, compressed rows of blocks."""
 
-import warnings
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.kernels.gpu import GpuKernel
 from sparsity_core.kernels.kernel import KERNELS, Parts, Product, not_zero
-from sparsity_core.kernels.torch_sparse import Bsr, Csr
+from sparsity_core.kernels.torch_sparse import Bsr, Csr, compressed
 from sparsity_core.structures import Block, Structure
 
 
@@ -57,11 +55,7 @@ class GpuCsr(GpuKernel):
 
     def product(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
         """Weight x inputs; the transpose of the outputs is paid for."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            weight = torch.sparse_csr_tensor(
-                parts["starts"], parts["columns"], parts["values"], shape, check_invariants=True
-            )
+        weight = compressed(parts["starts"], parts["columns"], parts["values"], shape)
 
         def run(x: Tensor) -> Tensor:
             y = (weight @ x.T).T.contiguous()
@@ -111,11 +105,7 @@ class GpuBsr(GpuKernel):
         """The rows of inputs are padded to a multiple of what is taken at a time."""
         from torch.sparse._triton_ops import bsr_dense_addmm
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse BSR tensor support is in beta")
-            weight = torch.sparse_bsr_tensor(
-                parts["starts"], parts["columns"], parts["blocks"], shape, check_invariants=True
-            )
+        weight = compressed(parts["starts"], parts["columns"], parts["blocks"], shape)
         added = (parts["blocks"].new_zeros(shape[0]) if bias is None else bias)[:, None]
 
         def run(x: Tensor) -> Tensor:
