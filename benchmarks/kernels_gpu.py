@@ -2,7 +2,7 @@
 
 One short script for a machine that is lent for minutes: tensor sizes are named, calls replayed from
 CUDA graphs, kernels of a line interleaved in random order, settings of our own kernels searched,
-each product compared with float64 before it is timed. Not yet run: no GPU was there.
+each product compared with float64 before it is timed.
 
     python -m benchmarks.kernels_gpu --out "$OUT/kernels_gpu.csv"
 """
@@ -25,16 +25,25 @@ from sparsity_core.structures import NofM
 # Options of each kernel among which the quickest is looked for.
 OPTIONS: dict[str, list[dict[str, int | str]]] = {
     "gpu-2:4": [{"backend": "cusparselt"}, {"backend": "cutlass"}],
-    "gpu-bsr": [{"columns": c, "warps": w} for c in (64, 128) for w in (4, 8)],
+    "gpu-bsr": [
+        {"samples": samples, "warps": warps, "stages": stages}
+        for samples, warps, stages in ((128, 4, 3), (128, 4, 4), (128, 8, 4), (256, 8, 3))
+    ],
     "gpu-balanced": [
-        {"few": few, "warps": warps, "outputs": outputs, "blocks": blocks}
-        for few, warps, outputs, blocks in (
-            *((32, 1, 32, 4), (32, 2, 32, 4), (32, 4, 32, 4)),
-            *((0, 4, 32, 4), (0, 4, 64, 4), (0, 4, 32, 8), (0, 8, 64, 8)),
+        {"outputs": outputs, "tile": tile, "warps": warps}
+        for outputs, tile, warps in (
+            *((1, 256, 1), (1, 512, 1), (2, 1024, 2), (4, 512, 4), (4, 1024, 4)),
+            *((4, 2048, 4), (8, 1024, 4), (8, 2048, 8)),
         )
     ],
-    "gpu-condensed": [{"samples": s, "warps": w} for s in (8, 16, 32) for w in (1, 2, 4)],
-    "gpu-unstructured": [{"samples": 16, "warps": 4}],
+    "gpu-condensed": [
+        {"samples": samples, "tile": tile, "warps": warps}
+        for samples, tile, warps in (
+            *((16, 512, 1), (32, 256, 1), (32, 512, 1), (32, 1024, 1), (32, 1024, 2)),
+            *((64, 512, 1), (64, 1024, 1)),
+        )
+    ],
+    "gpu-unstructured": [{}],
     "gpu-csr": [{}],
 }
 

@@ -43,9 +43,10 @@ def in_place(
     targets: Tensor,
     layers: Sequence[str],
     sparsities: Sequence[float],
+    batch: int = BATCH,
 ) -> Counts:
     """The model itself, its weight put back after every point, batches in memory."""
-    batches = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
+    batches = list(zip(inputs.split(batch), targets.split(batch), strict=True))
     return _masked_and_restored(model, batches, layers, sparsities)
 
 

@@ -16,7 +16,7 @@ from sparsity_core.jobs import submit
 from sparsity_core.kernels import gpu_bench, gpu_race, plan
 from sparsity_core.kernels.energy import per_call
 from sparsity_core.kernels.gpu_race import GPU
-from sparsity_core.kernels.gpu_timing import GpuTimes
+from sparsity_core.kernels.gpu_timing import GpuSample, GpuTimes
 from sparsity_core.kernels.nvml import gpu_counter
 from sparsity_core.kernels.plan import KernelPlan, plan_kernels
 from sparsity_core.kernels.words import in_words
@@ -88,6 +88,8 @@ def test_a_plan_of_the_gpu_has_rows_of_the_same_columns(gpu, monkeypatch, tmp_pa
 
     monkeypatch.setattr(gpu_bench, "_counter", lambda: gpu_counter("x", driver))
     monkeypatch.setattr(gpu_bench, "per_call", burst)
+    sample = GpuSample(run=lambda: None, calls=5, graph=True)
+    monkeypatch.setattr(gpu_bench, "sample_of", lambda _: sample)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     kernels = ["gpu-csr", "gpu-2:4"]
     asked = plan_kernels(**TINY, device="cuda", dtype="float32", kernels=kernels)
@@ -98,7 +100,7 @@ def test_a_plan_of_the_gpu_has_rows_of_the_same_columns(gpu, monkeypatch, tmp_pa
     dense, csr, two = store.rows(asked)
     assert (dense.kernel, dense.p50, dense.speedup_vs_dense) == ("gpu-dense", 8.0, 1.0)
     assert (csr.p50, csr.speedup_vs_dense, csr.speedup_vs_csr) == (16.0, 0.5, 1.0)
-    assert (csr.energy, csr.energy_source) == (2.0, "nvml")
+    assert (csr.energy, csr.energy_source) == (2.0, "nvml")  # 100 for 10 samples of 5 calls
     assert (csr.asked, csr.threads, csr.device) == (0.9, 1, "no GPU")
     assert csr.multiply_adds == round(64 * 128 * 0.1) * 4
     assert (two.status, two.p50) == ("skipped", None)

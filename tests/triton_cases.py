@@ -1,7 +1,8 @@
-"""Our Triton kernels in Triton's interpreter; run as `python -m tests.triton_cases KIND...`.
+"""Our Triton kernels on a GPU, or in Triton's interpreter where TRITON_INTERPRET is 1.
 
-In a process of its own, since Triton reads TRITON_INTERPRET when it is imported. Prints for each
-kind how many products were compared with dense in float64, and those that were wrong.
+Run as `python -m tests.triton_cases KIND...`, in a process of its own, since Triton reads that when
+it is imported. Prints for each kind how many products were compared with dense in float64, and
+those that were wrong.
 """
 
 import json
@@ -9,23 +10,20 @@ import math
 import sys
 
 import torch
-import torch.utils._triton
+from triton.runtime import interpreter
 
-torch.utils._triton.has_triton = lambda: True  # or torch hides its own kernels where no GPU is
-import torch.sparse._triton_ops as ops  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
+from sparsity_core.kernels import KERNELS
+from sparsity_core.kernels.gpu import interpreted
+from sparsity_core.structures import STRUCTURES
 
-from sparsity_core.kernels import KERNELS  # noqa: E402
-from sparsity_core.kernels.gpu import TritonKernel  # noqa: E402
-from sparsity_core.structures import STRUCTURES  # noqa: E402
-
-DTYPES = ("float32", "float16", "bfloat16")
 ULP = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
 PATTERNS = {
     "gpu-unstructured": ("unstructured", "out-channel", "3:32"),
     "gpu-condensed": ("constant-fan-in", "2:4"),
-    "gpu-balanced": ("3:32", "2:4", "32:32"),
+    "gpu-balanced": ("3:32", "2:4", "4:32", "1:16", "32:32"),
 }
+OPTIONS = {kind: ({"samples": 4, "warps": 1}, {"samples": 64, "warps": 8}) for kind in PATTERNS}
+OPTIONS["gpu-balanced"] = ({"outputs": 16, "tile": 16}, {"outputs": 1, "tile": 256, "warps": 1})
 SHAPES = [(7, 53), (4, 96), (1, 32)]
 patch = interpreter._patch_lang_tensor
 
@@ -42,7 +40,7 @@ interpreter._patch_lang_tensor = patch_with_index
 def wrong(kernel, weight, mask, bias, x):
     """What is wrong with a product, or None."""
     packed = kernel.pack(weight, mask, bias)
-    y = packed(x) if isinstance(kernel, TritonKernel) else packed.product(x)
+    y = packed(x if interpreted() else x.cuda()).cpu()
     kept = weight.to(kernel.stores).double().masked_fill(~mask, 0)
     expected = x.double() @ kept.T
     size = x.double().abs() @ kept.abs().T
@@ -58,15 +56,12 @@ def wrong(kernel, weight, mask, bias, x):
 
 
 def blocks():
-    """The cases of torch's own Triton kernel."""
-    launch = ops.launch_kernel
-    # torch gives the grid as a list, of which the interpreter knows nothing.
-    ops.launch_kernel = lambda run, *rest: launch(lambda grid, *t: run(tuple(grid), *t), *rest)
+    """The cases of square blocks."""
     mask = torch.rand(3, 4) < 0.6
     mask[1] = False
     mask = mask.repeat_interleave(16, 0).repeat_interleave(16, 1)
-    kernel = KERNELS.make("gpu-bsr", dtype="float32", side=16, columns=32)
-    for batch in (1, 3, 16, 50):
+    kernel = KERNELS.make("gpu-bsr", dtype="float32", side=16, samples=32)
+    for batch in (0, 1, 3, 16, 50):
         for bias in (None, torch.randn(48)):
             yield kernel, torch.randn(48, 64), mask, bias, torch.randn(batch, 64)
     half = KERNELS.make("gpu-bsr", dtype="float16", side=16)
@@ -79,44 +74,46 @@ def cases(kind):
     torch.manual_seed(0)
     for structure in (STRUCTURES.make(text) for text in PATTERNS[kind]):
         for shape in SHAPES:
-            kernel = KERNELS.make(kind, dtype="float32")
+            kernel = KERNELS.make(kind, dtype=exact(kind))
             if structure.fits(shape) or kernel.why_not(structure, shape, "cuda"):
                 continue
             scores = structure.units(torch.rand(shape))
             mask = structure.expand(structure.choose(scores, 0.8), shape)
             weight, bias = torch.randn(shape), torch.randn(shape[0])
             for batch in (1, 3, 64):
-                yield kernel, weight, mask, bias, torch.randn(batch, shape[1])
+                yield kernel, weight, mask, bias, inputs(kernel, batch, shape[1])
     rows = 6
     weight, mask = torch.randn(rows, 64), every(rows, 64)
-    for dtype in DTYPES:
+    for dtype in KERNELS.make(kind).dtypes:
         kernel = KERNELS.make(kind, dtype=dtype)
-        # The interpreter's own dot multiplies the bits of bfloat16 as integers.
-        for batch in (1, 3) if (kind, dtype) == ("gpu-balanced", "bfloat16") else (1, 20):
-            x = torch.randn(batch, 64).to(kernel.stores)
-            yield kernel, weight, mask, torch.randn(rows), x
-            yield kernel, weight, mask, None, torch.randn(64, batch).to(kernel.stores).T
-            yield kernel, weight, mask, None, torch.randn(batch, 128).to(kernel.stores)[:, ::2]
-    kernel = KERNELS.make(kind, dtype="float32")
-    yield kernel, weight, mask, None, torch.randn(2, 3, 64)
-    yield kernel, weight, mask, None, torch.randn(64)
-    yield kernel, weight, mask, None, torch.randn(0, 64)
+        for batch in (1, 20):
+            yield kernel, weight, mask, torch.randn(rows), inputs(kernel, batch, 64)
+            yield kernel, weight, mask, None, inputs(kernel, 64, batch).T
+            yield kernel, weight, mask, None, inputs(kernel, batch, 128)[:, ::2]
+    kernel = KERNELS.make(kind, dtype=exact(kind))
+    for shape in ((2, 3, 64), (64,), (0, 64)):
+        yield kernel, weight, mask, None, inputs(kernel, *shape)
     for extreme in (torch.zeros(rows, 64, dtype=torch.bool), torch.ones(rows, 64).bool()):
         for batch in (1, 20):
-            yield kernel, weight, extreme, torch.randn(rows), torch.randn(batch, 64)
+            yield kernel, weight, extreme, torch.randn(rows), inputs(kernel, batch, 64)
     if kind == "gpu-unstructured":
         mixed = torch.zeros(rows, 64, dtype=torch.bool)
         mixed[1], mixed[3], mixed[5, ::7] = True, torch.rand(64) < 0.2, True
         for batch in (1, 3, 64):
             yield kernel, weight, mixed, torch.randn(rows), torch.randn(batch, 64)
-    for options in ({"samples": 4, "warps": 1}, {"samples": 64, "warps": 8}):
-        other = KERNELS.make(kind, dtype="float32", **options)
-        yield other, weight, mask, None, torch.randn(70, 64)
-    if kind == "gpu-balanced":  # sums cut into parts, the last of them shorter
-        wide = torch.randn(rows, 32 * 9)
-        for options in ({"blocks": 1, "outputs": 16}, {"blocks": 4}, {"few": 0}):
-            one = KERNELS.make(kind, dtype="float32", **options)
-            yield one, wide, every(rows, 288), torch.randn(rows), torch.randn(18, 288)
+    for options in OPTIONS[kind]:
+        other = KERNELS.make(kind, dtype=exact(kind), **options)
+        yield other, weight, mask, None, inputs(other, 70, 64)
+
+
+def exact(kind):
+    """The most exact type that a kernel takes."""
+    return "float32" if "float32" in KERNELS.make(kind).dtypes else "float16"
+
+
+def inputs(kernel, *shape):
+    """Random inputs of the kernel's type."""
+    return torch.randn(shape).to(kernel.stores)
 
 
 def every(rows, cols):
@@ -129,12 +126,13 @@ def every(rows, cols):
 def reads_pruned(kind):
     """Outputs that an infinite input reaches though its weight is pruned."""
     weight, mask, found = torch.rand(6, 64) + 0.1, every(6, 64), []
-    packed = KERNELS.make(kind, dtype="float32").pack(weight, mask)
-    for batch in (1, 8) if kind == "gpu-balanced" else (1, 20):
+    kernel = KERNELS.make(kind, dtype=exact(kind))
+    packed = kernel.pack(weight, mask)
+    for batch in (1, 20):
         for column in (0, 41, 63):
-            x = torch.ones(batch, 64)
+            x = torch.ones(batch, 64).to(kernel.stores)
             x[:, column] = math.inf
-            y = packed(x)
+            y = packed(x if interpreted() else x.cuda()).cpu()
             if not torch.equal(y.isposinf(), mask[:, column].expand_as(y)) or y.isnan().any():
                 found.append(f"batch {batch}, input {column}")
     return found

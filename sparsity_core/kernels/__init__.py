@@ -19,7 +19,8 @@ from sparsity_core.kernels.dense_convolution import (
     DenseConvolutionOneDnn,
 )
 from sparsity_core.kernels.convolution import SparseConvolution
-from sparsity_core.kernels.gpu_torch import GpuBsr, GpuCsr, GpuDense
+from sparsity_core.kernels.gpu_torch import GpuCsr, GpuDense
+from sparsity_core.kernels.gpu_blocks import GpuBsr
 from sparsity_core.kernels.semi_structured import SemiStructured
 from sparsity_core.kernels.gathered import GpuCondensed, GpuUnstructured
 from sparsity_core.kernels.gpu_balanced import GpuBalanced

@@ -11,21 +11,21 @@ from sparsity_core.kernels.kernel import KERNELS, Parts, Product
 from sparsity_core.kernels.torch_sparse import Csr
 from sparsity_core.structures import ConstantFanIn, NofM, Structure
 
-_FEW = 8  # samples up to which they are read where they lie; more are transposed first
-_TILE = 1024  # weights x samples that a program holds
+_MOST = 256  # weights at a time
 
 
 @dataclass(frozen=True)
 class Gathered(TritonKernel):
-    """`samples` at a time where there are many, in programs of `warps`."""
+    """`samples` at a time where there are many, `tile` weights x samples in programs of `warps`."""
 
     dtype: str = "float32"
-    samples: int = 16
-    warps: int = 4
+    samples: int = 32
+    tile: int = 256
+    warps: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_powers_of_two(samples=self.samples, warps=self.warps)
+        check_powers_of_two(samples=self.samples, tile=self.tile, warps=self.warps)
 
 
 @KERNELS.register("gpu-unstructured")
@@ -33,8 +33,8 @@ class Gathered(TritonKernel):
 class GpuUnstructured(Gathered):
     """Any mask on a GPU: outputs as long as they are, with 16-bit columns up to 32768 inputs.
 
-    Inputs of more than 8 samples are transposed within the call, so that a weight reads
-    neighbouring samples. Not measured on a GPU.
+    Inputs of several samples are transposed within the call, so that a weight reads neighbouring
+    samples.
     """
 
     def encode(self, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -48,9 +48,7 @@ class GpuUnstructured(Gathered):
 
     def product(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
         """The common product."""
-        longest = int(parts["starts"].diff().max())
-        places = parts["columns"]
-        return gathered(self, shape, longest, places, parts["values"], bias, parts["starts"])
+        return gathered(self, shape, parts, bias)
 
 
 @KERNELS.register("gpu-condensed")
@@ -59,7 +57,7 @@ class GpuCondensed(Gathered):
     """Constant fan-in on a GPU: `values` and `columns` are (outputs, weights of each).
 
     The condensed form of Lasby et al. 2024, arXiv 2305.02299, whose GPU kernel was measured with
-    inputs already transposed: here that is paid for. Not measured on a GPU.
+    inputs already transposed: here that is paid for.
     """
 
     def refuses(self, structure: Structure, shape: tuple[int, ...]) -> str | None:  # noqa: ARG002
@@ -97,54 +95,60 @@ class GpuCondensed(Gathered):
 
     def product(self, parts: Parts, shape: tuple[int, ...], bias: Tensor | None) -> Product:
         """The common product."""
-        values = parts["values"]
-        return gathered(self, shape, values.shape[1], parts["columns"], values, bias)
+        return gathered(self, shape, parts, bias)
 
 
 def gathered(
-    kernel: Gathered,
-    shape: tuple[int, ...],
-    longest: int,
-    places: Tensor,
-    values: Tensor,
-    bias: Tensor | None,
-    starts: Tensor | None = None,
-    block: int = 0,
+    kernel: Gathered, shape: tuple[int, ...], parts: Parts, bias: Tensor | None
 ) -> Product:
     """The product of one output after the other, see `triton_products.gather`.
 
-    `longest`: weights of the longest output. Without `starts` all outputs have as many. `block`:
-    how many weights follow each other in a block of 32 inputs, when places are counted in it.
+    Without `starts` among the parts all outputs have equally many weights.
     """
     from sparsity_core.kernels import triton_products
 
-    outputs, inputs = shape
-    added = values.new_zeros(outputs) if bias is None else bias
+    columns, values, starts = parts["columns"], parts["values"], parts.get("starts")
+    fan_in = values.shape[-1] if starts is None else 0
+    added = values.new_zeros(shape[0]) if bias is None else bias
 
     def run(x: Tensor) -> Tensor:
         rows = len(x)
-        y = x.new_empty(rows, outputs)
+        y = x.new_empty(rows, shape[0])
         if not rows:
             return y
-        if rows * inputs >= 1 << 31:
-            raise SparsityError(f"{rows} samples of {inputs} inputs are too many for 32 bits")
-        few = rows <= _FEW
-        x = x.contiguous() if few else x.T.contiguous()
-        steps = (1, inputs) if few else (rows, 1)
-        samples = next_power_of_two(rows) if few else kernel.samples
-        weights = max(1, min(_TILE // samples, next_power_of_two(max(longest, 1))))
-        triton_products.gather[(outputs, -(-rows // samples))](
-            *(x, *steps, y, added, values if starts is None else starts, places, values),
-            *(rows, outputs, longest),
+        samples = min(kernel.samples, next_power_of_two(rows))
+        times = 2 if rows > samples else 1
+        tiles = in_tiles(x, times * samples)
+        triton_products.gather[(shape[0], len(tiles))](
+            *(tiles, y, added, values if starts is None else starts, columns, values),
+            *(rows, shape[1], shape[0], fan_in),
             EVEN=starts is None,
-            BLOCK=block,
-            WEIGHTS=weights,
+            WEIGHTS=max(1, min(_MOST, kernel.tile // samples)),
             SAMPLES=samples,
+            TIMES=times,
             num_warps=kernel.warps,
         )
         return y
 
     return run
+
+
+def in_tiles(x: Tensor, samples: int) -> Tensor:
+    """(rows, inputs) as (tiles, inputs, samples), filled up with zeros."""
+    from sparsity_core.kernels import triton_products
+
+    rows, inputs = x.shape
+    tiles = -(-rows // samples)
+    if tiles * samples * inputs >= 1 << 31:
+        raise SparsityError(f"{rows} samples of {inputs} inputs are too many for 32 bits")
+    if samples == 1:
+        return x.contiguous().view(rows, inputs, 1)
+    y = x.new_empty(tiles, inputs, samples)
+    columns = max(32, 2048 // samples)
+    triton_products.transpose[(tiles, -(-inputs // columns))](
+        *(x.contiguous(), y, rows, inputs), SAMPLES=samples, COLS=columns
+    )
+    return y
 
 
 def next_power_of_two(count: int) -> int:

@@ -23,6 +23,15 @@ class GpuTimes(Times):
     graph: bool
 
 
+@dataclass(frozen=True)
+class GpuSample:
+    """What runs so many calls; as one CUDA graph where they can be captured."""
+
+    run: Call
+    calls: int
+    graph: bool
+
+
 def interleaved_on_gpu(
     calls: Mapping[str, Sequence[Call]], repeats: int, seed: int = 0
 ) -> dict[str, GpuTimes]:
@@ -33,13 +42,12 @@ def interleaved_on_gpu(
     enough of them the weights have left the GPU's cache.
     """
     rounds = random.Random(seed)
-    samples = {name: _sample(copies) for name, copies in calls.items()}
+    samples = {name: sample_of(copies) for name, copies in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name in rounds.sample(list(calls), len(calls)):
-            run, count, _graph = samples[name]
-            times[name].append(_seconds(run) / count)
-    return {name: GpuTimes(*quantiles(times[name]), graph=samples[name][2]) for name in calls}
+            times[name].append(_seconds(samples[name].run) / samples[name].calls)
+    return {name: GpuTimes(*quantiles(times[name]), graph=samples[name].graph) for name in calls}
 
 
 def timed(calls: Mapping[str, Sequence[Call]], repeats: int, device: str) -> Mapping[str, Times]:
@@ -77,20 +85,21 @@ def _quickest_for(x: Tensor, products: Mapping[str, Product], failed: dict[str, 
     for name, product in products.items():
         try:
             product(x)
-        except RuntimeError as error:
+        except (RuntimeError, SparsityError) as error:
             failed[name] = str(error)
         else:
             calls[name] = [lambda product=product: product(x)]  # type: ignore[misc]
     if not calls:
-        raise SparsityError(f"no backend runs on this GPU: {failed}")
+        reasons = "; ".join(dict.fromkeys(failed.values()))
+        raise SparsityError(f"no backend runs on this GPU: {reasons}")
     if len(calls) == 1:
         return products[next(iter(calls))]
     times = interleaved_on_gpu(calls, 5)
     return products[min(calls, key=lambda name: times[name].p50)]
 
 
-def _sample(copies: Sequence[Call]) -> tuple[Call, int, bool]:
-    """What runs one sample, how many calls it makes, and whether it is a graph."""
+def sample_of(copies: Sequence[Call]) -> GpuSample:
+    """About a millisecond of calls, the copies in turn."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -112,8 +121,8 @@ def _sample(copies: Sequence[Call]) -> tuple[Call, int, bool]:
             run()
     except RuntimeError:
         torch.cuda.synchronize()
-        return run, turns * len(copies), False
-    return graph.replay, turns * len(copies), True
+        return GpuSample(run, turns * len(copies), graph=False)
+    return GpuSample(graph.replay, turns * len(copies), graph=True)
 
 
 def _seconds(call: Call) -> float:

@@ -44,6 +44,10 @@ class Convolution:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.conv, self.norm, self.act, self.dtype = conv, norm, act, dtype
+        # A GPU's float32 convolutions (no TF32) want channels first: ResNet-20 takes 0.7 of the
+        # time on an H200.
+        first = conv.weight.is_cuda and dtype == torch.float32
+        self.layout = torch.contiguous_format if first else LAST
         self.scale = self.shift = None
         if norm is not None:
             assert norm.running_mean is not None
@@ -56,8 +60,8 @@ class Convolution:
         self.packed, self.bias = self._pack()
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """The output, channels last."""
-        x, conv = x.contiguous(memory_format=LAST), self.conv
+        """The output, in the layout of the step."""
+        x, conv = x.contiguous(memory_format=self.layout), self.conv
         geometry: Any = (conv.stride, conv.padding, conv.dilation, conv.groups)
         product = F.conv2d(x, self.packed, self.bias, *geometry)
         return self.act(product if other is None else product.add_(other))
@@ -72,7 +76,7 @@ class Convolution:
         bias, alive = bias.to(self.dtype), self.conv.weight.flatten(1).any(1).to(self.dtype)
         # One whole image each: numbers of one channel alone are too few for a vector.
         factor, constant = (
-            t.view(1, -1, 1, 1).expand(1, *dense.shape[1:]).contiguous(memory_format=LAST)
+            t.view(1, -1, 1, 1).expand(1, *dense.shape[1:]).contiguous(memory_format=self.layout)
             for t in (alive, self.act(bias) * (1 - alive))
         )
         return torch.addcmul(constant, dense, factor)
@@ -88,13 +92,13 @@ class Convolution:
             self.packed, self.bias = dense
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
-        """Weight, channels last, and bias, in the step's dtype."""
+        """Weight and bias in the step's layout and dtype."""
         weight, bias = self.conv.weight.detach(), self.conv.bias
         bias = None if bias is None else bias.detach().clone()
         if self.scale is not None and self.shift is not None:
             weight = weight * self.scale.view(-1, 1, 1, 1)
             bias = self.shift if bias is None else self.shift + bias * self.scale
-        weight = weight.to(self.dtype).contiguous(memory_format=LAST)
+        weight = weight.to(self.dtype).contiguous(memory_format=self.layout)
         return weight, None if bias is None else bias.to(self.dtype)
 
     def _pack(self) -> tuple[Tensor, Tensor | None]:
