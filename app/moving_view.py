@@ -1,37 +1,23 @@
 """The parts of the Moving masks page: what is trained, curves, costs, closer views, trouble."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
 from app import export
-from app.live import duration
 from app.moving_charts import against_cost, by_step, drift_chart, frame_of, layer_drift
 from app.moving_source import Experiment
 from app.moving_words import words_of
 from sparsity_core.allocations import ALLOCATIONS
 from sparsity_core.dynamic.plan import MovingPlan
-from sparsity_core.dynamic.row import MovingResult
 
 _EXECUTION = {
     "simulated": "**Simulated**: products are dense with masked weights; costs are counts, and no "
     "time is saved.",
     "sparse": "**Sparse**: forward, backward and optimizer hold live weights alone.",
 }
-
-
-def start_label(plan: MovingPlan, rows: Sequence[MovingResult]) -> tuple[int, str]:
-    """How many points are new, and the words of the start button."""
-    stored = {row.point_id for row in rows if row.status != "failed"}
-    new = [point for point in plan.points() if point.id not in stored]
-    networks = len(dict.fromkeys(point.training.id for point in new))
-    if not new:
-        return 0, f"All {len(plan.trainings())} networks are stored"
-    known = [row.seconds for row in rows if row.validation_value is not None and row.step]
-    about = f", about {duration(len(new) * sum(known) / len(known))}" if known else ""
-    return len(new), f"Train {networks} networks ({len(new)} points{about})"
 
 
 def draw_moving(experiment: Experiment) -> None:

@@ -1,13 +1,9 @@
-"""How long an experiment will take, before it is started."""
+"""What there is of tickets to train, before it is started."""
 
 from collections.abc import Sequence
 from statistics import median
 
-import streamlit as st
-
-from app.fragment import redraw
-from app.live import duration
-from app.pace import pace
+from app.pace import draw_time
 from sparsity_core.tickets.estimate import size_of
 from sparsity_core.tickets.plan import TicketPlan
 from sparsity_core.tickets.row import TicketResult
@@ -28,29 +24,5 @@ def draw_cost(plan: TicketPlan, rows: Sequence[TicketResult]) -> None:
     """What there is to train, and about how long that takes here."""
     new, _ = start_label(plan, rows)
     known = [row.seconds for row in rows if row.value is not None]
-    if not new:
-        st.markdown(f"**{size_of(plan)}.**")
-    elif len(known) >= _ENOUGH:
-        about = duration(new * median(known))
-        st.markdown(
-            f"**{size_of(plan)}**, about **{about}** for {new} one after another, as those before "
-            "took."
-        )
-    else:
-        _draw_trial(plan, new)
-
-
-def _draw_trial(plan: TicketPlan, new: int) -> None:
-    future = pace(plan.model, plan.training, plan.device)
-
-    def look() -> None:
-        if not future.done():
-            st.markdown(f"**{size_of(plan)}**; timing a few steps on this machine ...")
-            return
-        about = duration(new * future.result().seconds(plan.steps, plan.every))
-        st.markdown(
-            f"**{size_of(plan)}**, about **{about}** for {new} one after another, by a few steps "
-            "tried here just now."
-        )
-
-    redraw(look, None if future.done() else 0.5)
+    as_before = new * median(known) if len(known) >= _ENOUGH else None
+    draw_time(plan, size_of(plan), new, as_before)

@@ -4,10 +4,11 @@ import streamlit as st
 
 from app import cache, live
 from app.finished import say_finished
+from app.moving_cost import draw_cost, start_label
 from app.moving_film import draw_film
 from app.moving_form import choose_moving
 from app.moving_source import Experiment, example, stored
-from app.moving_view import draw_moving, start_label
+from app.moving_view import draw_moving
 from app.moving_words import STORY
 from app.only_shares import stop_unless_share
 from app.state import frame
@@ -51,7 +52,9 @@ def filmed(plan: MovingPlan) -> Experiment:
 try:
     stop_unless_share(chosen.model, "sparsity train", draw_example)
     plan = choose_moving(chosen)
-    live.start_button(plan, *start_label(plan, cache.store().rows(plan)))
+    rows = cache.store().rows(plan)
+    draw_cost(plan, rows)
+    live.start_button(plan, *start_label(plan, rows))
     live.follow(plan, lambda: draw(measured(plan)))
     # Beside the fragment that polls: a film that plays has a clock of its own.
     st.subheader("The film")
