@@ -1,7 +1,8 @@
 """Files that save work: whole or absent, whatever is killed and whenever.
 
 Each is named by everything that decides its content, so a file that is lost is made again with the
-same bytes, and one that is there need not be. They lie beside the default store.
+same bytes, and one that is there need not be. They lie beside the store of the job that makes them,
+or else beside the default one.
 """
 
 import os

@@ -85,7 +85,7 @@ class CurvePlan(Planned):
     def run(self, task: Task, points: Sequence[CurvePoint]) -> Iterator[CurveResult]:
         """A row for each point, in order; a point's own trouble is its row's status.
 
-        What takes long saves itself in `checkpoints` beside the default store, and is deleted there
+        What takes long saves itself in `checkpoints` beside the job's store, and is deleted there
         when the next row is asked for.
         """
         for row in self.watch(task, points):

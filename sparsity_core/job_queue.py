@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
+from sparsity_core.folder import default_folder_at
 from sparsity_core.jobs import Job
 from sparsity_core.plans import Plan
 from sparsity_core.store import Store
@@ -84,4 +85,5 @@ class JobQueue:
             if job:
                 job.run(self.executor)
             elif expected:
-                self.executor.prepare(expected)
+                with default_folder_at(self.store.folder):
+                    self.executor.prepare(expected)

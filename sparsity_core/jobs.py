@@ -9,6 +9,7 @@ from typing import Any
 from sparsity_core import checkpoint
 from sparsity_core.errors import SparsityError
 from sparsity_core.executors import Executor
+from sparsity_core.folder import default_folder_at
 from sparsity_core.gathering import Gathering
 from sparsity_core.groups_left import GroupsLeft
 from sparsity_core.plans import Plan, groups_for
@@ -104,7 +105,8 @@ class Job:
         try:
             self._foretell_by_groups(executor.count)
             self.store.set_state(self.id, "running")
-            with telling(self._hear):
+            # Trainings save themselves beside this store.
+            with telling(self._hear), default_folder_at(self.store.folder):
                 units = self._units(executor.count)
                 for row in executor.run(self.plan, units, self._cancelled.is_set):
                     self._receive(row)

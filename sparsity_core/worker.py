@@ -13,11 +13,13 @@ import traceback
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.folder import default_folder_at
 from sparsity_core.plans import plan_from_dict, prepare, units_named, watch
 from sparsity_core.task import load_task
 from sparsity_core.unsaved import telling
@@ -37,20 +39,24 @@ def main() -> None:
 
 
 def serve(connection: Connection) -> None:
-    """Answer each (plan, point ids) with None when ready, then its rows; or with a refusal.
+    """Answer each (plan, point ids, folder) with None when ready, then its rows; or a refusal.
 
-    What is wrong with saving comes between the rows, as `{"unsaved": ...}`. Without point ids it is
-    a preparation, whose one answer says nothing. A task is loaded once for a model, and points are
-    named once for a plan. Raises EOFError or an error of the connection when the other side is
-    gone.
+    Trainings save themselves in the folder, the store's; what is wrong with that comes between the
+    rows, as `{"unsaved": ...}`. Without point ids it is a preparation, whose one answer says
+    nothing. A task is loaded once for a model, and points are named once for a plan. Raises
+    EOFError or an error of the connection when the other side is gone.
     """
     known: Any = None  # what plan, task and points belong to; None until they are found sound
     setting: Any = None
     plan: Any = None
     task: Any = None
     points: dict[str, Any] = {}
+
+    def tell(unsaved: str) -> None:
+        connection.send({"unsaved": unsaved})
+
     while True:
-        data, ids = connection.recv()
+        data, ids, folder = connection.recv()
         try:
             if new := data != known:
                 known = None
@@ -65,7 +71,7 @@ def serve(connection: Connection) -> None:
             if new or not ids:  # apart, so that no row's time has it
                 with suppress(Exception):  # what keeps points from being measured, their rows say
                     prepare(plan, task)
-            with telling(lambda trouble: connection.send({"unsaved": trouble})):
+            with default_folder_at(Path(folder)), telling(tell):
                 for row in watch(plan, task, units_named(points, ids)):
                     connection.send(asdict(row))
         except SparsityError as error:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from sparsity_core.errors import SparsityError
+from sparsity_core.folder import default_folder
 from sparsity_core.status import OPEN
 from sparsity_core.unsaved import tell
 
@@ -53,15 +54,18 @@ class WorkerProcess:
         self.left, self.ready = group, False
         self.heard = time.monotonic()
         try:
-            self.connection.send((plan, [point.id for point in group]))
+            self._send(plan, [point.id for point in group])
         except OSError:
             return  # it died while idle: receiving says so
 
     def prepare(self, plan: dict[str, Any]) -> None:
         """Let it load what a plan needs."""
         with suppress(OSError):  # it died while idle: whoever starts it finds out
-            self.connection.send((plan, []))
+            self._send(plan, [])
             self.unread += 1
+
+    def _send(self, plan: dict[str, Any], ids: list[str]) -> None:
+        self.connection.send((plan, ids, str(default_folder())))
 
     def receive(self) -> dict[str, Any] | None:
         """A row, or None for its being ready; EOFError when the process has died.

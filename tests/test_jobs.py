@@ -452,7 +452,7 @@ def test_a_worker_names_the_points_of_a_plan_once(log, monkeypatch):
     worker = threading.Thread(target=work)
     worker.start()
     for point in real(plan)[:3]:
-        ours.send((plan.to_dict(), [point.id]))
+        ours.send((plan.to_dict(), [point.id], ""))
         assert ours.recv() is None
         assert ours.recv()["point_id"] == point.id
     ours.close()

@@ -573,7 +573,7 @@ def test_killed_in_mid_round_it_goes_on_with_the_same_numbers(task, tmp_path, mo
 def test_worker_processes_and_the_store_carry_it(task, tmp_path):
     plan = plan_of(task, rounds=1, seeds=[0, 1], arms=["random"])
     executor = WorkerProcesses(2)
-    store = Store(tmp_path)
+    store = Store(tmp_path / "own")
     job = Job(plan, store)
     try:
         job.run(executor)
@@ -581,6 +581,11 @@ def test_worker_processes_and_the_store_carry_it(task, tmp_path):
         executor.close()
     assert job.view.state == "done"
     rows = store.rows(plan)
+    # Trainings are saved beside the job's own store, not beside the default one.
+    saved = {path.stem for path in (tmp_path / "own" / "checkpoints").iterdir()}
+    assert saved
+    assert saved <= {row.point_id for row in rows}
+    assert not (tmp_path / "checkpoints").exists()
     assert [numbers(row) for row in rows] == [
         numbers(row) | {"device": rows[0].device} for row in plan.run(task, plan.points())
     ]

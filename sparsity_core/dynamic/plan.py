@@ -100,7 +100,7 @@ class MovingPlan(Planned):
     def run(self, task: Task, points: Sequence[MovingPoint]) -> Iterator[MovingResult]:
         """A row for each point as training gets there; trouble is the status of what follows.
 
-        Trainings save themselves in `checkpoints` beside the default store.
+        Trainings save themselves in `checkpoints` beside the job's store.
         """
         for group in self.groups(points):
             trial = Trial(task, self, group[0].training)

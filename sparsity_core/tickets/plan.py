@@ -80,7 +80,7 @@ class TicketPlan(Planned):
     def run(self, task: Task, points: Sequence[TicketPoint]) -> Iterator[TicketResult]:
         """A row for each point, in order; a point's own trouble is its row's status.
 
-        Trainings save themselves in `checkpoints` beside the default store.
+        Trainings save themselves in `checkpoints` beside the job's store.
         """
         return rows_of(points, lambda point: measure(task, self, point), self.unmeasured)
 
