@@ -16,5 +16,5 @@ def unknown(what: str, given: str, known: Iterable[str]) -> SparsityError:
     """An error that names an unknown choice, the nearest known one, and all known ones."""
     names = list(known)
     near = get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return SparsityError(f"unknown {what} {given!r}{hint} Known: {', '.join(names) or 'none'}")
+    hint = f"; did you mean {near[0]!r}? Known:" if near else "; known:"
+    return SparsityError(f"unknown {what} {given!r}{hint} {', '.join(names) or 'none'}")

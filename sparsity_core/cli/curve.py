@@ -144,7 +144,8 @@ def _tell_size(task: "Task", plan: "CurvePlan", chosen: argparse.Namespace) -> N
     if not points:
         return
     tuned = [point.recipe.training for point in points if point.recipe.training]
-    size = f"{len(points)} points to measure, {len(tuned)} of them fine-tuned"
+    count = "1 point" if len(points) == 1 else f"{len(points)} points"
+    size = f"{count} to measure, {len(tuned)} of them fine-tuned"
     if chosen.time_limit is None:  # a model that may hang is run by workers alone
         try:
             pace = pace_of(task, tuned[0] if tuned else None, plan.device)
