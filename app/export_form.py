@@ -36,8 +36,9 @@ def choose_export(frame: Frame) -> Order:
         )  # fmt: skip
         layout = middle.selectbox(
             "Layout of the checkpoint", LAYOUTS, key="export-layout", bind="query-params",
-            format_func=lambda name: f"{name}: {_LAYOUTS[name]}",
+            help="; ".join(f"`{name}`: {what}" for name, what in _LAYOUTS.items()) + ".",
         )  # fmt: skip
+        middle.caption(f"{_LAYOUTS[layout]}.".capitalize())
         batch = right.number_input(
             "Batch that is timed", 1, 4096, 64, key="export-batch", bind="query-params",
             help="Samples in one forward pass, on one thread.",

@@ -12,7 +12,7 @@ from sparsity_core.store import RunInfo
 
 _OPEN = "run"  # the ids of the opened runs, in the URL too
 # Pixels: the widths that Streamlit chooses leave too little for what a run is.
-_WHAT, _NARROW = 330, {"kind": 65, "state": 80, "stored": 95, "ok": 50}
+_WHAT, _NARROW = 395, {"state": 80, "stored": 95, "ok": 50}
 _MORE = ("skipped", "collapsed", "nan", "failed")
 
 
@@ -53,10 +53,15 @@ def _opened(runs: Sequence[RunInfo]) -> list[RunInfo]:
     st.session_state[_OPEN] = [i for i in before if i in by_id]
     opened = st.multiselect(
         "Opened", list(by_id), key=_OPEN, max_selections=2, persist_state="session",
-        format_func=lambda i: f"{i[:8]} · {uploads.in_words(by_id[i].title)}", placeholder="none",
+        format_func=lambda i: _short(by_id[i]), placeholder="none",
     )  # fmt: skip
     st.query_params[_OPEN] = [i[:8] for i in opened]
     return [by_id[i] for i in opened]
+
+
+def _short(run: RunInfo) -> str:
+    """What fits into the box; the title stands in the list and below."""
+    return f"{run.id[:8]} · {uploads.in_words(run.model)} {run.kind}".replace("  ", " ")
 
 
 def draw_running() -> None:

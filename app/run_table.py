@@ -44,10 +44,10 @@ def found(runs: Sequence[RunInfo], words: str) -> list[RunInfo]:
 
 def table_of(runs: Sequence[RunInfo]) -> pd.DataFrame:
     """One row a run, with the number of its points by status."""
-    columns = ["run", "model", "what", "kind", "when", "state", "stored", *STATUSES]
+    columns = ["run", "model", "what", "when", "state", "stored", *STATUSES]
     rows = [
         [run.id[:8], uploads.in_words(run.model), run.title.removeprefix(f"{run.model}: ")]
-        + [run.kind, _when(run), run.state, f"{run.done} of {run.total}"]
+        + [_when(run), run.state, f"{run.done} of {run.total}"]
         + [run.statuses.get(status, 0) for status in STATUSES]
         for run in runs
     ]
