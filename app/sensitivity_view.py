@@ -14,6 +14,7 @@ from app.early_view import draw_early
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, heatmap, one_layer
 from app.sensitivity_table import frame_of
+from app.sensitivity_words import in_a_sentence
 from app.state import take_recipe
 from sparsity_core.comparison import lacks_interval
 from sparsity_core.intake.doubt import below_card, on_card
@@ -45,8 +46,11 @@ def draw_results(plan: SweepPlan, rows: Sequence[Result]) -> None:
     table = frame_of(rows, plan.question)
     metric = plan.setting.metric
     unit = unit_of(metric)
+    sentence = st.container()
     ways = list(dict.fromkeys(table["way"]))
     way = st.pills("Scorer · structure", ways, default=ways[0], key=f"way {ways}") or ways[0]
+    if said := _sentence(plan, rows, way, unit):
+        sentence.markdown(f"**{said}**")
     layer = pick_layer(plan.layers)
     if plan.question:
         draw_early(plan, rows, layer)
@@ -116,21 +120,39 @@ def draw_answer(plan: SweepPlan, rows: Sequence[Result]) -> None:
         st.rerun()  # the sidebar is not part of this fragment
 
 
-def _allowed(plan: SweepPlan, rows: Sequence[Result], unit: Unit) -> float:
-    """The change that may be: a point of a share, at first; of others a twentieth of the dense."""
-    metric = plan.setting.metric
+def _sentence(plan: SweepPlan, rows: Sequence[Result], way: str, unit: Unit) -> str:
+    """What the sweep says with one scorer and structure; nothing until it has all layers."""
+    allowed = _usual_change(plan, rows, unit)
+    own = [row for row in rows if f"{row.scorer} · {row.structure}" == way]
+    choices = sparsest_within(own, allowed / unit.scale, plan.question is not None)
+    if len(choices) < len(plan.layers):
+        return ""
     if unit is PER_CENT:
-        asked = round(100 * (plan.question.threshold or 0), 4) if plan.question else 0.0
+        return in_a_sentence(choices, f"within {allowed:g} point{'s' * (allowed != 1)} of dense")
+    return in_a_sentence(choices, f"within {allowed:g} of the dense {plan.setting.metric}")
+
+
+def _allowed(plan: SweepPlan, rows: Sequence[Result], unit: Unit) -> float:
+    """The change that may be."""
+    metric, first = plan.setting.metric, _usual_change(plan, rows, unit)
+    if unit is PER_CENT:
         return st.number_input(
-            f"Drop in {metric} allowed (points)", 0.0, 100.0, asked or 1.0, 0.5,
+            f"Drop in {metric} allowed (points)", 0.0, 100.0, first, 0.5,
             key="allowed", bind="query-params",
         )  # fmt: skip
-    dense = next((abs(row.dense_value) for row in rows if row.dense_value), 1.0)
-    first = float(f"{dense / 20:.1g}")
     return st.number_input(
         f"Change of {metric} for the worse allowed", 0.0, None, first, first / 2, "%g",
         key="allowed-change", bind="query-params",
     )  # fmt: skip
+
+
+def _usual_change(plan: SweepPlan, rows: Sequence[Result], unit: Unit) -> float:
+    """A point of a share, or what the sweep asks for; of others a twentieth of the dense."""
+    if unit is PER_CENT:
+        asked = round(100 * (plan.question.threshold or 0), 4) if plan.question else 0.0
+        return asked or 1.0
+    dense = next((abs(row.dense_value) for row in rows if row.dense_value), 1.0)
+    return float(f"{dense / 20:.1g}")
 
 
 def _draw_layer(own: pd.DataFrame, layer: str, metric: str, words: dict[str, Any]) -> None:

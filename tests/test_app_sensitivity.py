@@ -15,9 +15,10 @@ from app import cache, sensitivity_view
 from app.reproduce import sweep_command, sweep_python
 from app.sensitivity_charts import all_layers, heatmap, one_layer
 from app.sensitivity_table import frame_of
+from app.sensitivity_words import in_a_sentence
 from sparsity_core.cli.main import main
 from sparsity_core.store import Store
-from sparsity_core.sweep.choice import sparsest_within
+from sparsity_core.sweep.choice import Choice, sparsest_within
 from sparsity_core.task import catalog, load_task
 from tests.app_session import open_page, own_store, texts, wait_for_jobs
 
@@ -240,6 +241,26 @@ def test_the_charts_show_the_mean_of_several_seeds_and_the_dense_line(own_store)
     assert f"dense {table['dense_value'].iloc[0]:.1f} %" in json.dumps(drawn)
     for chart in (all_layers(table, "fc1.weight", "accuracy"), heatmap(table, "fc1.weight")):
         assert chart.to_dict()["layer"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        (
+            (0.3, 0.9, 0.0),
+            "Alone, `b` stays within 1 point of dense up to 90 %; `c`, the most sensitive, at no "
+            "measured sparsity.",
+        ),
+        ((0.5, 0.5), "Alone, every layer stays within 1 point of dense up to 50 %."),
+        ((0.7,), "Alone, `a` stays within 1 point of dense up to 70 %."),
+    ],
+)
+def test_a_sweep_in_a_sentence(shares, sentence):
+    choices = [
+        Choice(layer, SimpleNamespace(sparsity=share) if share else None, "")
+        for layer, share in zip("abc", shares, strict=False)
+    ]
+    assert in_a_sentence(choices, "within 1 point of dense") == sentence
 
 
 def test_unmeasured_points_alone_make_no_chart_fail(own_store):
