@@ -29,7 +29,7 @@ def test_by_eye():
     nn.init.constant_(model[0].weight, 3.0)
     norm = model[1]
     norm.weight.data[:], norm.bias.data[:] = 2.0, 5.0
-    norm.running_mean[:], norm.running_var[:], norm.eps = 7.0, 4.0, 0.0
+    norm.running_mean[:], norm.running_var[:], norm.eps = 7.0, 3.0, 1.0
     assert fold_batch_norms_(model, torch.ones(1, 1)) == ["1"]
     assert isinstance(model[1], nn.Identity)
     assert (model[0].weight.item(), model[0].bias.item()) == (3.0, -2.0)  # 2 (3x - 7) / 2 + 5
