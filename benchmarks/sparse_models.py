@@ -1,12 +1,13 @@
 """Whole sample models at 90 % sparsity: milliseconds dense in four ways, and on packed weights.
 
 Unstructured masks by magnitude, the same sparsity in every layer; random inputs of the model's
-shape. All variants of a model are timed interleaved in one process, one thread, hot cache.
+shape. All variants of a model are timed interleaved in one process, hot cache.
 
 `x`: the best dense over sparse. --fold: batch norms go into the layers before them, in a dense
 rival (`folded`) as well.
 
-    python -m benchmarks.sparse_models [--batches 1,64] [--sparsity .9] [--fold] [--others]
+    python -m benchmarks.sparse_models [--batches 1,64] [--sparsity .9] [--threads 1] [--fold]
+        [--others]
 """
 
 import argparse
@@ -38,11 +39,13 @@ def main() -> None:
     parser.add_argument("--batches", default="1,64")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--sparsity", type=float, default=0.9)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--others", action="store_true", help="torch.compile, onnxruntime as well")
     parser.add_argument("--fold", action="store_true", help="batch norms into the layers before")
     parser.add_argument("--layers", action="store_true", help="every layer's choice")
     asked = parser.parse_args()
-    print(f"{cpu_label()}; 1 thread; {kernel_versions()}; sparsity {asked.sparsity:g}")
+    print(f"{cpu_label()}; {kernel_versions()}; sparsity {asked.sparsity:g}")
+    print(f"{asked.threads} thread{'s' if asked.threads > 1 else ''}")
     names = ("dense", "folded", "compiled", "onnxrt", "sparse")
     print(f"{'model':28}{'batch':>6}" + "".join(f"{n:>10}" for n in names) + "      x  noise")
     for name in asked.models.split(","):
@@ -56,7 +59,8 @@ def measure(name: str, shape: tuple[int, ...], batch: int, asked: argparse.Names
     model, x = build(name), torch.randn(batch, *shape)
     masks = magnitude_masks(model, asked.sparsity)
     mask_(model, masks)
-    found = before_after(model, masks, x, fold=asked.fold, others=asked.others)
+    how = {"threads": asked.threads, "fold": asked.fold, "others": asked.others}
+    found = before_after(model, masks, x, **how)
     whole = found.pop(WHOLE)
     times = [whole.get(f"{way}_p50") for way in ("dense", "folded", "compiled", "onnxruntime")]
     cells = "".join(f"{'-':>10}" if us is None else f"{us / 1e3:10.3f}" for us in times)

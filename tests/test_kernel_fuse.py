@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from sample_models.mobilenet import MobileNet
 from sample_models.resnet import ResNet
 from sparsity_core.kernels import KERNELS, fold_batch_norms_, sparsify
 from sparsity_core.kernels.choice import pack_layer
+from sparsity_core.kernels.compiled import side_by_side
 from sparsity_core.kernels.fuse import fuse
 from sparsity_core.kernels.fused import FusedChain, FusedConvolution
+from sparsity_core.kernels.meeting import meet
 from sparsity_core.kernels.sites import sites
 from sparsity_core.kernels.sparsify import SparseLayer, _placed
 from sparsity_core.kernels.timing import Times
@@ -71,6 +74,8 @@ def test_a_residual_network_is_one_call(size, batch):
     assert len(chain.steps) == 15
     assert not single(fused)
     check(dense, fused, x)
+    # Several images lie further apart in the shortcuts' outputs, whose kernels have no margins.
+    assert (chain._mine.chain is not None) == (batch == 1)
     check(dense, fused, torch.randn(batch + 1, 3, size + 2, size))  # another size
     check(dense, fused, x.contiguous(memory_format=torch.channels_last))
 
@@ -97,11 +102,56 @@ def test_groups_and_filters_without_weights():
     check(dense, fused, x)
 
 
-def test_threads_take_one_layer_after_another():
-    dense, sparse = packed(ResNet(3, (4, 8), 1), threads=2)
-    x = torch.randn(1, 3, 12, 12)
+def residual_network(threads):
+    """Norms folded, so that all of it is one chain; dense, and fused for some threads."""
+    torch.manual_seed(1)
+    model = ResNet(3, (5, 16, 18), 2).eval()
+    x = torch.randn(2, 3, 11, 11)
+    fold_batch_norms_(model, x)
+    dense, sparse = packed(model, threads=threads)
     fused, _ = fuse(sparse, x)
-    check(dense, fused, x)
+    assert len(chains(fused)) == 1
+    return dense, fused
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])  # more than cores, than channels or vectors too
+def test_threads_share_a_chain_to_the_same_bits(threads):
+    (dense, alone), (_, together) = residual_network(1), residual_network(threads)
+    for shape in [(1, 3, 8, 8), (3, 3, 11, 11)]:
+        x = torch.randn(shape)
+        check(dense, together, x)
+        with torch.no_grad():
+            expected = alone(x)
+            for _ in range(20):
+                assert torch.equal(together(x), expected)
+
+
+def test_callers_at_the_same_time_do_not_wait_for_each_other_for_ever():
+    _, fused = residual_network(3)
+    inputs = [torch.randn(1, 3, 11, 11) for _ in range(4)]
+    with torch.no_grad():
+        expected = [fused(x) for x in inputs]
+
+        def call(i):
+            with torch.no_grad():
+                return all(torch.equal(fused(inputs[i]), expected[i]) for _ in range(20))
+
+        with ThreadPoolExecutor(4) as callers:
+            assert list(callers.map(call, range(4))) == [True] * 4
+
+
+@pytest.mark.parametrize("fails", [0, 2])
+def test_a_part_that_fails_keeps_nobody_waiting(fails):
+    def part(meeting, number, parts):
+        if number == fails:
+            raise RuntimeError("no memory")
+        meet(meeting, parts)
+        passed.append(number)
+
+    passed: list[int] = []
+    with pytest.raises(RuntimeError, match="no memory"):
+        side_by_side(part, 3)
+    assert sorted(passed) == sorted({0, 1, 2} - {fails})
 
 
 class Odd(nn.Module):

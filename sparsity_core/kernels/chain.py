@@ -4,10 +4,11 @@ small layer's work."""
 import torch
 from torch import Tensor
 
-from sparsity_core.kernels.compiled import compiled
+from sparsity_core.kernels.compiled import compiled, side_by_side
 from sparsity_core.kernels.convolution import Images
 from sparsity_core.kernels.convolve import convolve
 from sparsity_core.kernels.instructions import long_at, move
+from sparsity_core.kernels.meeting import meet
 from sparsity_core.kernels.shifted import spread_image
 
 _COPY, _OWN = 23, 8  # numbers of a copy, and of a convolution
@@ -33,20 +34,26 @@ def line_of(images: Images, x: Tensor, residual: Tensor | None) -> list[int]:
 
 
 class Chain:
-    """Lines one after another, on one thread; the inputs of the first may lie anywhere."""
+    """Lines one after another; the inputs of the first may lie anywhere.
 
-    def __init__(self, lines: list[list[int]]) -> None:
+    Several threads share each line, and wait for each other before the next: they are woken once
+    for all of them.
+    """
+
+    def __init__(self, lines: list[list[int]], threads: int = 1) -> None:
         self.table = torch.tensor(lines, dtype=torch.int64)
         self.fixed = (self.table.data_ptr(), len(lines))
+        self.threads = threads
 
     def __call__(self, x: Tensor) -> None:
         """Run them all."""
-        _run(*self.fixed, x.data_ptr())
+        side_by_side(_run, self.threads, *self.fixed, x.data_ptr())
 
 
 @compiled
-def _run(table, steps, x):  # type: ignore[no-untyped-def]
+def _run(table, steps, x, meeting, part, parts):  # type: ignore[no-untyped-def]
     at = table
+    met = 0
     for step in range(steps):
         source = long_at(at + 8)
         pixels = long_at(at + 16)
@@ -54,7 +61,17 @@ def _run(table, steps, x):  # type: ignore[no-untyped-def]
             pixels = x if pixels == source else pixels
             source = x
         if long_at(at):
-            spread_image(source, long_at(move(_COPY_AT, at)))
+            copy = long_at(move(_COPY_AT, at))
+            channels = copy[2]
+            spread_image(source, copy, channels * part // parts, channels * (part + 1) // parts)
+            if parts > 1:
+                met += parts
+                meet(meeting, met)
         numbers = long_at(move(_OWN_AT, at))
-        convolve(pixels, long_at(at + 24), long_at(at + 32), numbers, 0, long_at(at + 40))
+        vectors = long_at(at + 40)
+        first, end = vectors * part // parts, vectors * (part + 1) // parts
+        convolve(pixels, long_at(at + 24), long_at(at + 32), numbers, first, end)
+        if parts > 1:
+            met += parts
+            meet(meeting, met)
         at += _LINE

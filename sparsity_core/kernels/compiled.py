@@ -1,8 +1,9 @@
 """How our kernels are compiled, called and spread over threads."""
 
+import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
@@ -44,9 +45,52 @@ def spread_parts(function: Function, count: int, threads: int, *fixed: Any) -> N
         other.result()
 
 
+def side_by_side(function: Function, threads: int, *fixed: Any) -> None:
+    """Call function(*fixed, meeting, part, threads) for each part at once, a thread each.
+
+    The parts may wait for each other: `meeting` is the address of a number that is 0 at first, see
+    `meeting.meet`.
+    """
+    if threads == 1:
+        function(*fixed, 0, 0, 1)
+        return
+    # One caller at a time: two, each waiting for parts that the other's keep from a thread, would
+    # wait for ever.
+    with _one_caller:
+        count, others = torch.zeros(1, dtype=torch.int64), []
+        meeting = count.data_ptr()
+
+        def run(part: int) -> None:
+            try:
+                function(*fixed, meeting, part, threads)
+            except BaseException:
+                count.fill_(_NOBODY)
+                raise
+
+        try:
+            for part in range(1, threads):
+                others.append(_pool(threads).submit(run, part))
+            run(0)
+        except BaseException:
+            count.fill_(_NOBODY)
+            raise
+        finally:
+            wait(others)  # they look at `count`
+        for other in others:
+            other.result()
+
+
+_one_caller = threading.Lock()
+_NOBODY = 1 << 62  # arrivals enough for all that wait: nobody is waited for
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads - 1, "kernel")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def scratch(size: int) -> int:

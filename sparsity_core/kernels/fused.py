@@ -29,7 +29,7 @@ class FusedConvolution(nn.Module):
         images = getattr(self._mine, "images", None)
         if images is None or images.taken != (x.shape, x.stride()):
             images = self._mine.images = self.images(x)
-        if residual is not None and residual.stride() != images.result.stride():
+        if residual is not None and not lie_alike(residual, images.result):
             residual = images.layout.outputs(aligned(images.sums.numel())).copy_(residual)
         return images(x, residual)
 
@@ -87,21 +87,26 @@ class FusedChain(nn.Module):
         return held
 
     def _chain(self, x: Tensor, held: list[Images]) -> Chain | None:
-        """None where a sum has to be laid out anew, or several threads share a convolution."""
+        """None where a sum has to be laid out anew."""
         values, lines = [x, *(images.result for images in held)], []
         for images, (taken, added) in zip(held, self.reads, strict=True):
             residual = None if added is None else values[added]
-            moved = residual is not None and residual.stride() != images.result.stride()
-            if moved or images.threads > 1:
+            if residual is not None and not lie_alike(residual, images.result):
                 return None
             lines.append(line_of(images, values[taken], residual))
-        return Chain(lines)
+        return Chain(lines, held[0].threads)
 
     def _one_by_one(self, x: Tensor) -> Tensor:
         values = [x]
         for step, (taken, added) in zip(self.steps, self.reads, strict=True):
             values.append(step(values[taken], None if added is None else values[added]))
         return values[-1]
+
+
+def lie_alike(one: Tensor, other: Tensor) -> bool:
+    """Whether elements lie the same distances apart: from one image to itself is no distance."""
+    steps = zip(one.shape, one.stride(), other.stride(), strict=True)
+    return all(a == b for size, a, b in steps if size > 1)
 
 
 def in_lines(x: Tensor) -> Tensor:

@@ -173,17 +173,17 @@ class Spread:
 
     def __call__(self, x: Tensor) -> None:
         """Fill the buffer; margins stay as they are, which is zero."""
-        spread_image(x.data_ptr(), self.numbers)
+        spread_image(x.data_ptr(), self.numbers, 0, self.numbers[2])
 
 
 @compiled
-def spread_image(x, numbers):  # type: ignore[no-untyped-def]
-    """The copies of `Spread`, from its numbers."""
-    buffer, images, channels, rows, columns, vectors, most = numbers[:7]
+def spread_image(x, numbers, first, end):  # type: ignore[no-untyped-def]
+    """The copies of `Spread`, from its numbers, of the channels first..end."""
+    buffer, images, _, rows, columns, vectors, most = numbers[:7]
     image_step, channel_step, row_step = numbers[7:10]
     between, top, down, across, held, width, wide = numbers[10:17]
     plane, pitch, dilation, left, masks, even = numbers[17:]
-    for channel in range(channels):
+    for channel in range(first, end):
         for image in range(images):
             for row in range(rows):
                 padded = row + top
