@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import cache, live
+from app import cache, live, uploads
 from app.allocation_words import forecast_python
 from app.forms import warn_of_unknown
 from app.known_sweeps import Sweep, known_sweeps
@@ -61,8 +61,9 @@ def offer_sweep(plan: SweepPlan, sweep: Sweep | None, store: Store, recipe: Reci
             st.code(python, language="python", wrap_lines=True)
     else:
         way = f"{SCORERS.label(plan.scorers[0])} · {STRUCTURES.label(plan.structures[0])}"
+        model = uploads.label_of(plan.model)
         left.info(
-            f"No sweep of single layers with {way} is stored for {plan.model}: without one there "
+            f"No sweep of single layers with {way} is stored for {model}: without one there "
             "is no forecast, and `sensitivity` has nothing to go by. The Sensitivity page makes "
             "smaller ones."
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import export, uploads
 from app.kernel_source import Shown, say_where
 from app.kernel_words import latency_python
 from app.latency_charts import before_after, four_kinds, layers_of
@@ -34,7 +34,8 @@ def draw_model(plan: LatencyPlan, shown: Shown) -> None:
     st.caption(f"{whole.message}.")
     say_where(shown)
     if shown.shipped and whole.model != plan.model:
-        st.caption(f"The example is of **{whole.model}**; there is none of {plan.model}.")
+        own = uploads.label_of(plan.model)
+        st.caption(f"The example is of **{whole.model}**; there is none of {own}.")
     python = latency_python(plan)
     name = f"{whole.model}-{batch}"
     left, right = st.columns(2)

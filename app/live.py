@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from app import cache
+from app import cache, uploads
 from app.fragment import redraw
 from sparsity_core.errors import SparsityError
 from sparsity_core.jobs import JobView
@@ -67,9 +67,8 @@ def _mention(job_id: str) -> None:
     job = cache.queue().get(job_id)
     if job is not None:
         view = job.view
-        st.caption(
-            f"Also {view.state}: {view.title}; {view.done} of {view.total} points. See Runs."
-        )
+        title = uploads.in_words(view.title)
+        st.caption(f"Also {view.state}: {title}; {view.done} of {view.total} points. See Runs.")
 
 
 def start_button(
@@ -121,7 +120,8 @@ def _show(view: JobView) -> None:
                 job.cancel()
     elif view.state in ("failed", "cancelled"):
         show = st.error if view.state == "failed" else st.warning
-        show(f"{text}. {view.message} Start again to run only what is missing.".replace("  ", " "))
+        message = uploads.in_words(view.message)
+        show(f"{text}. {message} Start again to run only what is missing.".replace("  ", " "))
 
 
 def warn_unsaved(why: str) -> None:

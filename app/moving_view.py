@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import export, uploads
 from app.moving_charts import against_cost, by_step, drift_chart, frame_of, layer_drift
 from app.moving_source import Experiment
 from app.moving_words import words_of
@@ -69,9 +69,9 @@ def _setting(plan: MovingPlan) -> str:
         several = f"Means over {len(plan.seeds)} seeds"
         seeds = f"{several}, bands and bars from the lowest to the highest."
     return (
-        f"{plan.model}: {plan.steps:,} steps of {training.optimizer} each (rate {training.rate:g}, "
-        f"batch {training.batch_size}, decay {training.weight_decay:g}), sparsity {shares} by "
-        f"{ALLOCATIONS.kind_of(plan.allocation)}.{how} {seeds} "
+        f"{uploads.in_words(plan.model)}: {plan.steps:,} steps of {training.optimizer} each "
+        f"(rate {training.rate:g}, batch {training.batch_size}, decay {training.weight_decay:g}), "
+        f"sparsity {shares} by {ALLOCATIONS.kind_of(plan.allocation)}.{how} {seeds} "
         "Costs count multiply-adds as Evci et al. 2020 do."
     )
 

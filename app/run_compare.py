@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import export, uploads
 from app.run_charts import scatter
 from app.run_table import IDENTITY, compared, differing, rows_table
 from sparsity_core.store import RunInfo, Store
@@ -21,7 +21,7 @@ def draw_two(store: Store, runs: Sequence[RunInfo]) -> None:
     """Two runs, joined on what they share: both numbers and their difference."""
     a, b = runs
     st.subheader("A against B")
-    st.markdown(f"**A** {a.id[:8]}: {a.title}  \n**B** {b.id[:8]}: {b.title}")
+    st.markdown(uploads.in_words(f"**A** {a.id[:8]}: {a.title}  \n**B** {b.id[:8]}: {b.title}"))
     if a.kind != b.kind:
         st.warning(
             f"A is of kind {a.kind} and B of kind {b.kind}: they have no points in common. Open "

@@ -76,8 +76,8 @@ def draw_running() -> None:
                 left, right = st.columns([5, 1], vertical_alignment="center")
                 eta = "" if view.eta is None else f", {time_left(view)}"
                 share = view.done / view.total if view.total else 1.0
-                text = f"{view.state}: {view.done} of {view.total} points{eta}; {view.title}"
-                left.progress(share, text)
+                text = f"{view.state}: {view.done} of {view.total} points{eta}; "
+                left.progress(share, text + uploads.in_words(view.title))
                 right.button("Cancel", key=f"cancel {view.id}", on_click=job.cancel)
         return _active() != active
 

@@ -43,9 +43,8 @@ def draw_run(store: Store, run: RunInfo) -> None:
     st.subheader(f"Run {run.id[:8]}")
     st.write(uploads.in_words(run.title))
     counts = ", ".join(f"{n} {status}" for status, n in run.statuses.items()) or "none"
-    st.markdown(
-        f"**{run.state}**: {run.done} of {run.total} points stored ({counts}). {run.message}"
-    )
+    said = uploads.in_words(run.message)
+    st.markdown(f"**{run.state}**: {run.done} of {run.total} points stored ({counts}). {said}")
     _draw_actions(run, plan, rows)
     if not rows:
         st.info("No point of this run is stored; resume it.")

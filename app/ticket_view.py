@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
-from app import export
+from app import export, uploads
 from app.ticket_behaviour import draw_behaviour
 from app.ticket_charts import HISTORY, against_left, frame_of, history_of, training_curves
 from app.ticket_line import draw_line
@@ -60,9 +60,10 @@ def _draw_progress(experiment: Experiment, column: str, early: bool) -> None:
         )  # fmt: skip
         export.show(chart, table, "early-stop", key="early stop", **words)
     st.caption(
-        f"{plan.model}, {plan.steps:,} steps of {plan.training.optimizer} each (rate "
-        f"{plan.training.rate:g}, batch {plan.training.batch_size}); {plan.rule.share:.0%} of each "
-        f"layer's weights go a round. {_seeds(len(set(table['seed'])))} An earlier stop means "
+        f"{uploads.in_words(plan.model)}, {plan.steps:,} steps of {plan.training.optimizer} each "
+        f"(rate {plan.training.rate:g}, batch {plan.training.batch_size}); "
+        f"{plan.rule.share:.0%} of each layer's weights go a round. "
+        f"{_seeds(len(set(table['seed'])))} An earlier stop means "
         "quicker learning; a training of too few steps stops at its last."
     )
 

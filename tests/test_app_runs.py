@@ -217,8 +217,9 @@ def test_a_run_under_way_is_not_deleted(own_store, task):
 
 
 def test_a_job_that_cannot_save_its_work_says_so_wherever_it_is_seen(monkeypatch):
+    token = f"upload:{'0' * 32}"  # of another tab: what it is called is nobody else's to know
     view = JobView(
-        "0123456789abcdef", "a title", "running", 2, 1, 0, None, False, "", "disk: free space"
+        "0123456789abcdef", token, "running", 2, 1, 0, None, False, "", "disk: free space"
     )
 
     job = SimpleNamespace(id=view.id, view=view, under_way=(), cancel=lambda: None)
@@ -237,8 +238,16 @@ def test_a_job_that_cannot_save_its_work_says_so_wherever_it_is_seen(monkeypatch
 
         follow(SimpleNamespace(digest="0123456789abcdef"), lambda: None)
 
+    def elsewhere():
+        from app.live import _mention
+
+        _mention("0123456789abcdef")
+
+    app = AppTest.from_function(elsewhere, default_timeout=60).run()
+    assert "an upload, gone or of another tab" in app.caption[0].value
     for script in (runs, live):
         app = AppTest.from_function(script, default_timeout=60).run()
         assert not app.exception
+        assert token not in str(app)
         (told,) = app.warning
         assert told.value == "Progress is not being saved: disk: free space."
