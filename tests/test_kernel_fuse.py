@@ -12,7 +12,7 @@ from torch import nn
 from sample_models.mobilenet import MobileNet
 from sample_models.resnet import ResNet
 from sparsity_core.kernels import KERNELS, fold_batch_norms_, sparsify
-from sparsity_core.kernels.choice import pack_layer
+from sparsity_core.kernels.choice import DENSE, pack_layer
 from sparsity_core.kernels.compiled import side_by_side
 from sparsity_core.kernels.fuse import fuse
 from sparsity_core.kernels.fused import FusedChain, FusedConvolution
@@ -215,24 +215,37 @@ def test_a_forward_pass_that_cannot_be_traced_says_so():
     assert fuse(nn.Sequential(nn.ReLU()), torch.randn(1, 3)) == (None, "")
 
 
-@pytest.mark.parametrize("best", ["dense", "layer by layer", "fused"])
-def test_sparsify_takes_the_quickest_way(best, monkeypatch):
+@pytest.mark.parametrize(
+    ("best", "threads"),
+    [("dense", 1), ("layer by layer", 1), ("fused", 1), ("fused, all", 2), ("fused, on", 2)],
+)
+def test_sparsify_takes_the_quickest_way(best, threads, monkeypatch):
     def times(calls, *_):
         first = max(way for way in calls if way.startswith(best))  # "fused, all sparse" if there
         return {way: Times(*[1.0 if way == first else 9.0] * 3) for way in calls}
 
+    def alone(calls, *_):  # of single layers: the first ones are quicker dense
+        seconds = {DENSE: 2.0, "sparse-convolution": 1.0 + 2 * (len(seen) < 2)}
+        seen.append(calls)
+        return {kind: Times(*[seconds.get(kind, 9.0)] * 3) for kind in calls}
+
+    seen: list[object] = []
     # By name, for the package has a function called sparsify as well.
     monkeypatch.setattr(sys.modules["sparsity_core.kernels.sparsify"], "timed", times)
-    monkeypatch.setattr("sparsity_core.kernels.choice._REPEATS", 1)
+    monkeypatch.setattr("sparsity_core.kernels.choice.timed", alone)
     torch.manual_seed(0)
     model, x = ResNet(3, (8, 16), 1).eval(), torch.randn(1, 3, 8, 8)
     masks = {n: torch.rand(layer.shape) >= 0.9 for n, layer in prunable(model).items()}
-    sparse = sparsify(model, masks, sample=x, fold=True)
-    assert len(chains(sparse)) == (best == "fused")
-    assert ("fused with the sums and ReLUs" in sparse.note) == (best == "fused")
+    sparse = sparsify(model, masks, sample=x, fold=True, threads=threads)
+    fused = best.startswith("fused")
+    assert len(chains(sparse)) == fused
+    assert ("fused with the sums and ReLUs" in sparse.note) == fused
+    assert ("on one thread: 2 are no quicker" in sparse.note) == (best == "fused, on")
     kernels = {choice.kernel for choice in sparse.layers if "fc" not in choice.name}
-    if best == "fused":  # also those that alone were quicker dense
+    if fused:  # also those that alone were quicker dense
         assert kernels == {"sparse-convolution"}
+        wanted = 1 if best == "fused, on" else threads
+        assert chains(sparse)[0].steps[0].packed.kernel.threads == wanted
     mask_(model, masks)
     torch.testing.assert_close(sparse(x), model(x).detach(), rtol=1e-3, atol=1e-4)
 

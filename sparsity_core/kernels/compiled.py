@@ -2,9 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,19 +29,20 @@ def check_threads(threads: int) -> None:
 
 
 def spread_parts(function: Function, count: int, threads: int, *fixed: Any) -> None:
-    """Call function(*fixed, first, end) for 0..count, cut into one even part a thread.
+    """Call function(*fixed, first, end) for 0..count, cut into one even part a thread."""
+    threads = max(1, min(threads, count))
+    edges = [count * i // threads for i in range(threads + 1)]
+    at_once(function, [(*fixed, *part) for part in pairwise(edges)])
+
+
+def at_once(function: Function, calls: Sequence[tuple[Any, ...]]) -> None:
+    """Call a function with each of the arguments, a thread each.
 
     Waking Python's threads costs 20-50 us, so a second thread pays for products above 0.1 ms.
     """
-    if threads == 1 or count < 2:
-        function(*fixed, 0, count)
-        return
-    threads = min(threads, count)
-    edges = [count * i // threads for i in range(threads + 1)]
-    others = [
-        _pool(threads).submit(function, *fixed, edges[i], edges[i + 1]) for i in range(1, threads)
-    ]
-    function(*fixed, 0, edges[1])
+    first, *rest = calls
+    others = [_pool(len(calls)).submit(function, *one) for one in rest]
+    function(*first)
     for other in others:
         other.result()
 

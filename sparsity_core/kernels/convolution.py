@@ -3,19 +3,23 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from sparsity_core.kernels.compiled import check_threads, padded_bias, spread_parts
+from sparsity_core.kernels.compiled import at_once, check_threads, padded_bias
 from sparsity_core.kernels.convolve import convolve
 from sparsity_core.kernels.dense_convolution import Convolution
 from sparsity_core.kernels.kernel import KERNELS, Parts, Product
 from sparsity_core.kernels.shifted import Layout, Spread
 from sparsity_core.kernels.tiled import Tiled
 
+Share = tuple[tuple[int, ...], int, int]  # a thread's numbers for `convolve`, vectors first..end
+
+_CUT = 8  # vectors for each thread from which on images are cut
 _TILE = 40 << 10  # bytes of pixels that a tile of channels reads for one panel of positions
 
 
@@ -98,13 +102,18 @@ class Images:
         self.sums = memory(shape[0] * layout.room)
         self.result = layout.outputs(self.sums)
         self.bias = padded_bias(bias, shape[0])
-        widest = layout.widest
-        self.work = _in_order(kernel, parts, shape, layout.offsets(channel), layout.tile(_TILE))
-        visits, offsets, values = self.work
-        self.numbers = (
-            *(self.bias.data_ptr(), visits.data_ptr(), offsets.data_ptr(), values.data_ptr()),
-            *(len(visits), 4 * layout.room, int(relu), widest),
-        )
+        weight, mask = kernel.decode(parts, shape)
+        offsets, tile = layout.offsets(channel), layout.tile(_TILE)
+        self.shares: list[Share] = []
+        self._held: list[tuple[Tensor, ...]] = []
+        for filters, (first, end) in _shared_out(mask, layout.vectors, self.threads):
+            work = _in_order(weight, mask, filters, offsets, tile)
+            self._held.append(work)
+            numbers = (
+                *(self.bias.data_ptr(), *(stream.data_ptr() for stream in work)),
+                *(len(work[0]), 4 * layout.room, int(relu), layout.widest),
+            )
+            self.shares.append((numbers, first, end))
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The outputs, as a view of a buffer that the next call uses again.
@@ -129,8 +138,8 @@ class Images:
             self.spread(x)
         pixels = x if self.pixels is None else self.pixels
         added = 0 if residual is None else residual.data_ptr()
-        fixed = (pixels.data_ptr(), sums.data_ptr(), added, self.numbers)
-        spread_parts(convolve, self.layout.vectors, self.threads, *fixed)
+        fixed = (pixels.data_ptr(), sums.data_ptr(), added)
+        at_once(convolve, [(*fixed, *share) for share in self.shares])
 
 
 def shared(key: Any, size: int) -> Tensor:
@@ -156,8 +165,24 @@ def aligned(size: int) -> Tensor:
     return given[-given.data_ptr() // 4 % 16 :][:size]
 
 
+def _shared_out(mask: Tensor, vectors: int, threads: int) -> list[tuple[range, tuple[int, int]]]:
+    """Filters and vectors of positions of each thread.
+
+    Large images are cut: the next layer finds most of its inputs where they were made. Of small
+    ones each thread takes some filters, about as many weights as the others: it reads no others.
+    """
+    filters = range(len(mask))
+    if vectors >= _CUT * threads or threads == 1:
+        edges = [vectors * i // threads for i in range(threads + 1)]
+        return [(filters, part) for part in pairwise(edges)]
+    before = torch.cat([torch.zeros(1), mask.flatten(1).sum(1).cumsum(0)])
+    wanted = before[-1] * torch.arange(1, threads) / threads
+    inner = torch.searchsorted(before, wanted).tolist()
+    return [(range(*part), (0, vectors)) for part in pairwise([0, *inner, len(mask)])]
+
+
 def _in_order(
-    kernel: SparseConvolution, parts: Parts, shape: tuple[int, ...], offsets: Tensor, tile: int
+    weight: Tensor, mask: Tensor, filters: range, offsets: Tensor, tile: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Visits (filter, weights of it, 1 for the first + 2 for the last one of it), tile of channels
     after tile; places; and values.
@@ -165,21 +190,21 @@ def _in_order(
     Filters of a tile stand in order of their weights, so that the CPU guesses the end of each loop
     rightly. A tile in which a filter has no weight is no visit.
     """
-    weight, mask = kernel.decode(parts, shape)
-    filters, tiles = shape[0], -(-shape[1] // tile)
+    weight, mask = weight[filters.start : filters.stop], mask[filters.start : filters.stop]
+    count, tiles = len(filters), -(-mask.shape[1] // tile)
     row, channel, down, across = mask.nonzero(as_tuple=True)
-    counts = torch.bincount(channel // tile * filters + row, minlength=tiles * filters)
-    counts = counts.view(tiles, filters)
+    counts = torch.bincount(channel // tile * count + row, minlength=tiles * count)
+    counts = counts.view(tiles, count)
     counts_or_one = counts.clone()
     counts_or_one[0, ~mask.flatten(1).any(1)] = 1  # a filter without weights is visited once
     visited = counts_or_one > 0
     first = visited & (visited.cumsum(0) == 1)
     last = visited & (visited.flip(0).cumsum(0).flip(0) == 1)
     order = counts.argsort(dim=1, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(filters).expand(tiles, -1))
-    turn = (channel // tile * filters + rank[channel // tile, row]).argsort(stable=True)
-    visits = torch.stack([order, *(t.gather(1, order) for t in (counts, first + 2 * last))], 2)
-    visits = visits[visited.gather(1, order)]
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(count).expand(tiles, -1))
+    turn = (channel // tile * count + rank[channel // tile, row]).argsort(stable=True)
+    flags = (t.gather(1, order) for t in (counts, first + 2 * last))
+    visits = torch.stack([order + filters.start, *flags], 2)[visited.gather(1, order)]
     places = 4 * offsets[channel, down, across][turn]
     values = aligned(len(turn) + 1)
     values[:-1] = weight[row, channel, down, across][turn]

@@ -88,13 +88,15 @@ class FusedChain(nn.Module):
 
     def _chain(self, x: Tensor, held: list[Images]) -> Chain | None:
         """None where a sum has to be laid out anew."""
-        values, lines = [x, *(images.result for images in held)], []
+        values = [x, *(images.result for images in held)]
+        lines: list[list[list[int]]] = [[] for _ in held[0].shares]
         for images, (taken, added) in zip(held, self.reads, strict=True):
             residual = None if added is None else values[added]
             if residual is not None and not lie_alike(residual, images.result):
                 return None
-            lines.append(line_of(images, values[taken], residual))
-        return Chain(lines, held[0].threads)
+            for own, share in zip(lines, images.shares, strict=True):
+                own.append(line_of(images, share, values[taken], residual))
+        return Chain(lines)
 
     def _one_by_one(self, x: Tensor) -> Tensor:
         values = [x]

@@ -19,6 +19,7 @@ from sparsity_core.kernels.timing import Call, Times, on_threads
 from sparsity_core.weights import mask_
 
 _REPEATS = 9
+_ALONE = "fused, on one thread"  # where several are asked for
 _SPARSE = "sparse-convolution"
 _SMALL = 1 << 16  # weights
 
@@ -116,6 +117,9 @@ def sparsify(
             more, others = _all_sparse(dense, layers, choices, masks, threads)
             if more.keys() != layers.keys() or others != choices:
                 _add_fused_(ways, _placed(dense, more), dense, sample, "fused, all sparse")
+            if threads > 1:
+                alone = {path: _on_one_thread(layer) for path, layer in more.items()}
+                _add_fused_(ways, _placed(dense, alone), dense, sample, _ALONE)
         calls: dict[str, list[Call]] = {"dense": [lambda: dense(sample)]}
         calls |= {way: [lambda one=one: one(sample)] for way, one in ways.items()}  # type: ignore[misc]
         times = timed(calls, _REPEATS, sample.device.type)
@@ -124,10 +128,11 @@ def sparsify(
         sizes = {name: p.numel() * p.element_size() for name, p in dense.named_parameters()}
         kept = [dataclasses.replace(c, kernel=DENSE, bytes=sizes[c.name]) for c in choices]
         return SparseModel(dense, tuple(kept), times["dense"], times["dense"])
-    if best == "fused, all sparse":
+    if best in ("fused, all sparse", _ALONE):
         choices = others
     if best != "layer by layer":
         fusion = "convolutions fused with the sums and ReLUs behind them"
+        fusion += f", on one thread: {threads} are no quicker" * (best == _ALONE)
     return SparseModel(ways[best], tuple(choices), times["dense"], times[best], fusion)
 
 
@@ -177,6 +182,16 @@ def _all_sparse(
                 every = torch.ones(weight.shape, dtype=torch.bool)
                 all_layers[path] = SparseLayer(pack_layer(_SPARSE, module, every, threads))
     return all_layers, made
+
+
+def _on_one_thread(layer: SparseLayer) -> SparseLayer:
+    """The same without threads of its own: small images pass from core to core too often."""
+    packed: Packed = layer.packed
+    if not hasattr(packed.kernel, "threads"):
+        return layer
+    kernel = dataclasses.replace(packed.kernel, threads=1)  # type: ignore[type-var]
+    product = kernel.bind(packed.parts, packed.shape, packed.bias)
+    return SparseLayer(dataclasses.replace(packed, kernel=kernel, product=product))
 
 
 def _placed(dense: nn.Module, layers: Mapping[str, SparseLayer]) -> nn.Module:
