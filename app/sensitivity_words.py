@@ -12,8 +12,10 @@ def in_a_sentence(choices: Sequence[Choice], within: str) -> str:
     if len({choice.sparsity for choice in ordered}) == 1:
         layers = f"`{least.layer}`" if len(ordered) == 1 else "every layer"
         return f"Alone, {layers} stays {within} {_how_far(least)}."
+    alike = sum(choice.sparsity == most.sparsity for choice in ordered)
+    layers = f"`{most.layer}` stays" if alike == 1 else f"{alike} layers stay"
     return (
-        f"Alone, `{most.layer}` stays {within} {_how_far(most)}; `{least.layer}`, the most "
+        f"Alone, {layers} {within} {_how_far(most)}; `{least.layer}`, the most "
         f"sensitive, {_how_far(least)}."
     )
 

@@ -251,6 +251,11 @@ def test_the_charts_show_the_mean_of_several_seeds_and_the_dense_line(own_store)
             "Alone, `b` stays within 1 point of dense up to 90 %; `c`, the most sensitive, at no "
             "measured sparsity.",
         ),
+        (
+            (0.3, 0.5, 0.5),
+            "Alone, 2 layers stay within 1 point of dense up to 50 %; `a`, the most sensitive, up "
+            "to 30 %.",
+        ),
         ((0.5, 0.5), "Alone, every layer stays within 1 point of dense up to 50 %."),
         ((0.7,), "Alone, `a` stays within 1 point of dense up to 70 %."),
     ],
