@@ -75,7 +75,7 @@ def test_a_residual_network_is_one_call(size, batch):
     assert not single(fused)
     check(dense, fused, x)
     # Several images lie further apart in the shortcuts' outputs, whose kernels have no margins.
-    assert (chain._mine.chain is not None) == (batch == 1)
+    assert (chain._mine.ready.chain is not None) == (batch == 1)
     check(dense, fused, torch.randn(batch + 1, 3, size + 2, size))  # another size
     check(dense, fused, x.contiguous(memory_format=torch.channels_last))
 
@@ -124,6 +124,23 @@ def test_threads_share_a_chain_to_the_same_bits(threads):
             expected = alone(x)
             for _ in range(20):
                 assert torch.equal(together(x), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch", [2, 5])
+def test_large_images_pass_one_after_another(batch, threads, monkeypatch):
+    (dense, alone), (_, fused) = residual_network(1), residual_network(threads)
+    monkeypatch.setattr("sparsity_core.kernels.fused._LARGE", 0)
+    x = torch.randn(batch, 3, 11, 11)
+    check(dense, fused, x)
+    check(dense, fused, x.contiguous(memory_format=torch.channels_last))
+    with torch.no_grad():
+        found = fused(x)
+        ready = chains(fused)[0]._mine.ready
+        assert ready.held[0].taken[0][0] == 1
+        assert torch.equal(fused(x), found)
+        assert chains(fused)[0]._mine.ready is ready  # made once
+        assert torch.equal(found, torch.cat([alone(one[None]) for one in x]))
 
 
 def test_callers_at_the_same_time_do_not_wait_for_each_other_for_ever():

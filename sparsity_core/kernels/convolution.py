@@ -115,6 +115,12 @@ class Images:
             )
             self.shares.append((numbers, first, end))
 
+    @property
+    def bytes(self) -> int:
+        """Of the inputs laid out and the outputs."""
+        laid_out = 0 if self.pixels is None else self.pixels.nbytes
+        return laid_out + self.sums.nbytes
+
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The outputs, as a view of a buffer that the next call uses again.
 
