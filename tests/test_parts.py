@@ -18,7 +18,7 @@ from sparsity_core.sweep.point import Result
 from sparsity_core.sweep.sequential import Question
 from sparsity_core.sweep.share import Part, Share, combined, fitting
 from sparsity_core.task import catalog, load_task
-from tests.test_jobs import wait_until
+from tests.logged_plan import wait_until
 from tests.test_sweep import tiny_task
 
 DIGITS = [name for name in catalog() if name.startswith("digits-")]
