@@ -2,8 +2,7 @@
 
 import re
 
-import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import App, settle
 
@@ -77,19 +76,10 @@ def test_a_refused_layer_stays_and_one_sparsity_is_all_or_nothing(app: App, page
     expect(page.get_by_text("keeps 640 of 1,280")).to_be_visible()
 
 
-@pytest.fixture(scope="module")
-def checked(app: App, window: BrowserContext) -> App:
-    """The server with all rules measured at two targets."""
-    tab = window.new_page()
-    open_page(tab, app, f"{LINK}&alloc-targets=50&alloc-targets=70")
-    tab.get_by_role("button", name=re.compile("All rules: run 16 new points")).click()
-    expect(tab.get_by_text("All rules: all 16 points are stored")).to_be_visible(timeout=120_000)
-    tab.close()
-    return app
-
-
-def test_forecast_and_truth_stand_side_by_side(checked: App, page: Page) -> None:
-    open_page(page, checked, f"{LINK}&alloc-targets=50&alloc-targets=70")
+def test_forecast_and_truth_stand_side_by_side(app: App, page: Page) -> None:
+    open_page(page, app, f"{LINK}&alloc-targets=50&alloc-targets=70")
+    page.get_by_role("button", name=re.compile("All rules: run 16 new points")).click()
+    expect(page.get_by_text("All rules: all 16 points are stored")).to_be_visible(timeout=120_000)
     expect(page.get_by_text("16 of 16 measured points have a forecast")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("All rules: all 16"))).to_be_disabled()
     expect(page.get_by_text(re.compile(r"Measured [+-]0\.\d+ nats \(paired 95 %"))).to_be_visible()
@@ -97,9 +87,9 @@ def test_forecast_and_truth_stand_side_by_side(checked: App, page: Page) -> None
     expect(charts).to_have_count(11)  # a panel a rule, the radar, the pairs, the scatter
 
 
-def test_nothing_is_wider_than_a_telephone(checked: App, page: Page) -> None:
+def test_nothing_is_wider_than_a_telephone(app: App, page: Page) -> None:
     page.set_viewport_size({"width": 420, "height": 900})
-    open_page(page, checked, f"{LINK}&alloc-targets=50&alloc-targets=70&sparsity=95")
+    open_page(page, app, f"{LINK}&alloc-targets=50&alloc-targets=70&sparsity=95")
     main = page.get_by_test_id("stMain")
     assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
     right = bar(page, "fc1").evaluate("e => e.getBoundingClientRect().right")

@@ -1,9 +1,9 @@
 """A window as wide as a telephone: nothing beyond its right edge, and more than a form at first."""
 
-from collections.abc import Iterator
+from typing import Literal
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App, assert_narrow
 
@@ -11,15 +11,6 @@ CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 SCORERS = "scorers?model=digits-mlp&layer=fc3.weight&scorers=magnitude&scorers=taylor&scorers=wanda"
 CELLS = "text=Click a cell to take its row as A"
 SHIPPED = "text=A finished example"
-
-
-@pytest.fixture(scope="module")
-def tab(window: BrowserContext) -> Iterator[Page]:
-    """One that goes from page to page."""
-    page = window.new_page()
-    page.set_viewport_size({"width": 420, "height": 900})
-    yield page
-    page.close()
 
 
 @pytest.mark.parametrize(
@@ -38,10 +29,11 @@ def tab(window: BrowserContext) -> Iterator[Page]:
     ],
 )
 def test_a_narrow_screen_does_not_scroll_sideways_and_begins_with_a_result(
-    app: App, tab: Page, link: str, theme: str, drawn: str, first: str
+    app: App, page: Page, link: str, theme: Literal["light", "dark"], drawn: str, first: str
 ) -> None:
-    tab.emulate_media(color_scheme=theme)
-    tab.goto(f"{app.url}/{link}")
-    expect(tab.locator(drawn).first).to_be_visible()
-    assert_narrow(tab)
-    expect(tab.locator(first).first).to_be_in_viewport()
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"{app.url}/{link}")
+    expect(page.locator(drawn).first).to_be_visible()
+    assert_narrow(page)
+    expect(page.locator(first).first).to_be_in_viewport()

@@ -15,9 +15,9 @@ from tests.browser.conftest import App, settle
 ROW = 35  # pixels
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runs(app: App) -> list[str]:
-    """Two sweeps and a curve in the store, beside what other tests left there."""
+    """Two sweeps, a curve, a sweep to delete in the store, beside what other tests left there."""
     task = load_task("digits-mlp")
     store = Store(app.store)
     usual = {"sparsities": [0.5, 0.9], "samples": 50, "device": "cpu"}
@@ -25,6 +25,7 @@ def runs(app: App) -> list[str]:
         plan_sweep(task, scorers=["magnitude"], **usual),
         plan_sweep(task, scorers=["wanda"], structures=["2:4"], **usual),
         plan_curve(task, recipes=[Recipe()], **usual),
+        plan_sweep(task, scorers=["random"], **usual),
     ]
     for plan in plans:
         store.save_run(plan, "done")
@@ -68,7 +69,7 @@ def test_a_run_is_opened_again_in_its_form(
 def test_a_run_is_deleted_only_after_its_name_is_typed(
     app: App, page: Page, runs: list[str]
 ) -> None:
-    doomed = runs[1]
+    doomed = runs[3]
     page.goto(f"{app.url}/runs?run={doomed[:8]}")
     settle(page)
     page.get_by_text("Delete this run").click()

@@ -37,26 +37,20 @@ def start(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(app: App, window: BrowserContext) -> App:
+def swept(app: App, tab: Page) -> App:
     """The server with the usual sweep of the smallest model stored."""
-    tab = window.new_page()
     open_sweep(tab, app)
     start(tab)
     expect(tab.get_by_text("All 36 points are stored")).to_be_visible(timeout=120_000)
-    tab.close()
     return app
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[App]:
-    """A server with a store of its own, where a sweep of HELD stops after 8 points."""
-    running = start_held(tmp_path)
+@pytest.fixture(scope="module")
+def held(app: App) -> Iterator[App]:
+    """A second server on the same store, where sweeps of HELD stop after 8 points."""
+    running = start_app(app.store, HELD_AFTER="8", EXECUTIONS=str(app.store / "log"))
     yield running
     stop_app(running)
-
-
-def start_held(store: Path) -> App:
-    return start_app(store, HELD_AFTER="8", EXECUTIONS=str(store / "log"))
 
 
 def test_a_sweep_is_seen_by_a_second_tab_and_after_a_reload(
@@ -79,7 +73,25 @@ def test_a_sweep_is_seen_by_a_second_tab_and_after_a_reload(
     other.close()
 
 
-def test_what_is_clicked_becomes_the_layer_of_the_whole_page(swept: App, page: Page) -> None:
+def test_a_killed_server_loses_no_stored_point_and_the_rest_is_offered(
+    app: App, held: App, page: Page
+) -> None:
+    open_sweep(page, held, HELD)
+    start(page)
+    expect(page.get_by_text(re.compile(r"running: [1-9]\d* of \d+ points"))).to_be_visible()
+    os.kill(held.process.pid, signal.SIGKILL)
+    held.process.wait()
+    (run,) = [run for run in Store(app.store).runs() if run.model == "held"]
+    assert run.state == "interrupted"
+    assert 0 < run.done < run.total
+    open_sweep(page, app, HELD)
+    left = f"Run {run.total - run.done} new points ({run.done} stored"
+    expect(page.get_by_role("button", name=re.compile(re.escape(left)))).to_be_enabled()
+
+
+def test_what_is_clicked_becomes_the_layer_of_the_whole_page(
+    swept: App, page: Page, tmp_path: Path
+) -> None:
     open_sweep(page, swept)
     curves, heat = page.locator(CHART).nth(0), page.locator(CHART).nth(1)
     heading = page.get_by_role("heading", name=re.compile("every scorer and structure"))
@@ -96,6 +108,8 @@ def test_what_is_clicked_becomes_the_layer_of_the_whole_page(swept: App, page: P
     page.mouse.click(box["x"] + 15, box["y"] + 35 * 3 + 17)  # the third row's tick
     expect(page.get_by_role("heading", name=re.compile("^fc3.weight, every"))).to_be_visible()
     assert "layer=fc3.weight" in page.url
+    page.get_by_role("button", name="Export").first.click()
+    assert_files_come(page, tmp_path, table=b"mod")
 
 
 def test_the_recipe_goes_to_the_sidebar_and_with_the_link(
@@ -114,36 +128,3 @@ def test_the_recipe_goes_to_the_sidebar_and_with_the_link(
     settle(other)
     expect(other.locator(MANUAL)).to_have_value(kept)
     other.close()
-
-
-def test_a_chart_is_saved(swept: App, page: Page, tmp_path: Path) -> None:
-    open_sweep(page, swept)
-    expect(page.locator(CHART).first).to_be_visible()
-    page.get_by_role("button", name="Export").first.click()
-    assert_files_come(page, tmp_path, table=b"mod")
-
-
-def test_a_killed_server_loses_no_stored_point_and_the_rest_is_offered(
-    window: BrowserContext, tmp_path: Path
-) -> None:
-    tab = window.new_page()
-    first = start_held(tmp_path)
-    try:
-        open_sweep(tab, first, HELD)
-        start(tab)
-        expect(tab.get_by_text(re.compile(r"running: [1-9]\d* of \d+ points"))).to_be_visible()
-        os.kill(first.process.pid, signal.SIGKILL)
-        first.process.wait()
-    finally:
-        stop_app(first)
-    (run,) = Store(tmp_path).runs()
-    assert run.state == "interrupted"
-    assert 0 < run.done < run.total
-    second = start_held(tmp_path)
-    try:
-        open_sweep(tab, second, HELD)
-        left = f"Run {run.total - run.done} new points ({run.done} stored"
-        expect(tab.get_by_role("button", name=re.compile(re.escape(left)))).to_be_enabled()
-    finally:
-        stop_app(second)
-    tab.close()

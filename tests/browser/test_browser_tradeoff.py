@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App, assert_files_come, settle
 
@@ -19,21 +19,23 @@ def open_page(page: Page, app: App, link: str = LINK) -> None:
 
 
 @pytest.fixture(scope="module")
-def curved(app: App, window: BrowserContext) -> App:
+def curved(app: App, tab: Page) -> App:
     """The server with a small comparison stored."""
-    tab = window.new_page()
     open_page(tab, app)
     tab.get_by_role("button", name=re.compile("Run 4 new points")).click()
     expect(tab.get_by_text("All 4 points are stored")).to_be_visible(timeout=120_000)
-    tab.close()
     return app
 
 
-def test_what_is_stored_is_drawn_at_once_and_nothing_is_offered(curved: App, page: Page) -> None:
+def test_what_is_stored_is_drawn_at_once_and_can_be_taken_along(
+    curved: App, page: Page, tmp_path: Path
+) -> None:
     open_page(page, curved)
     expect(page.locator(CHART)).to_be_visible()
     expect(page.get_by_role("button", name="All 4 points are stored")).to_be_disabled()
     expect(page.get_by_text("Multiply-adds are a count, not a speed")).to_be_visible()
+    page.get_by_role("button", name=re.compile("Export")).click()
+    assert_files_come(page, tmp_path, table=b"model")
 
 
 def test_the_axis_is_switched_and_is_in_the_link(curved: App, page: Page) -> None:
@@ -70,11 +72,3 @@ def test_a_long_comparison_is_stopped_and_the_rest_is_offered(app: App, page: Pa
     cancel.click()
     expect(page.get_by_text(re.compile("cancelled: "))).to_be_visible()
     expect(page.get_by_role("button", name=re.compile(r"Run \d+ new points"))).to_be_enabled()
-
-
-def test_the_chart_and_its_numbers_can_be_taken_along(
-    curved: App, page: Page, tmp_path: Path
-) -> None:
-    open_page(page, curved)
-    page.get_by_role("button", name=re.compile("Export")).click()
-    assert_files_come(page, tmp_path, table=b"model")
