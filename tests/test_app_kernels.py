@@ -77,19 +77,21 @@ def test_a_whole_model_is_timed_layer_by_layer(own_store):
     assert not runs.exception
 
 
-def _planned():
+def _planned(place):
     tiny = {"sparsities": [0.5], "batches": [1], "repeats": 1}
     task = load_task("digits-mlp")
     recipe = Recipe(0.75, SCORERS.make("taylor"), skip=("fc3.weight",))
-    yield plan_kernels(shapes=[(8, 32)], kernels=["tiled"], **tiny)
-    yield plan_kernels(task, "fc1.weight", caches=["hot", "cold"], **tiny)
-    yield plan_kernels(shapes=[(8, 32), (32, 8)], kernels=["csr", "tiled"], **tiny)
-    yield plan_latency(task, recipe, batches=[3], fold=False)
+    return (
+        lambda: plan_kernels(shapes=[(8, 32)], kernels=["tiled"], **tiny),
+        lambda: plan_kernels(task, "fc1.weight", caches=["hot", "cold"], **tiny),
+        lambda: plan_kernels(shapes=[(8, 32), (32, 8)], kernels=["csr", "tiled"], **tiny),
+        lambda: plan_latency(task, recipe, batches=[3], fold=False),
+    )[place]()
 
 
 @pytest.mark.parametrize("place", range(4))
 def test_a_stored_plan_fills_the_form(own_store, place):
-    plan = list(_planned())[place]
+    plan = _planned(place)
     recipe = {"scorer": "taylor", "sparsity": "75", "skip": "fc3.weight"}
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     for name, value in ({"model": "digits-mlp"} | recipe | link_of(view_of(plan))).items():
