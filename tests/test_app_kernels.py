@@ -18,7 +18,7 @@ __all__ = ["example", "layer", "own_store"]
 
 TINY = {
     "kernels-shape": "8x32",
-    "kernels-levels": ["50", "90"],
+    "kernels-levels": ["90"],
     "kernels-batches": ["1"],
     "kernels-repeats": "1",
 }
@@ -45,12 +45,12 @@ def test_first_open_shows_the_example_and_its_machine(own_store, monkeypatch):
 
 def test_a_job_is_run_and_its_rows_are_shown_and_found_again(own_store):
     page = open_page("kernels", **TINY)
-    (start,) = [button for button in page.button if button.label.startswith("Time 26 new")]
+    (start,) = [button for button in page.button if button.label.startswith("Time 13 new")]
     start.click().run()
     wait_for_jobs()
     page = open_page("kernels", **TINY)
     assert not page.exception
-    assert any(button.label == "All 26 points are stored" for button in page.button)
+    assert any(button.label == "All 13 points are stored" for button in page.button)
     shown = texts(page)
     assert "Linear 32 to 8 at 90 % zeros, batch 1" in shown
     assert "Timed on this machine" in shown

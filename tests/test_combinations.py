@@ -112,7 +112,8 @@ def check_budget(probe, recipe, pruning):
         pruned = int((~pruning.masks[name]).sum())
         if recipe.structure.fixed_sparsity is None:
             assert pruned == count_pruned(count, sparsity) * layer.size // count
-            slack += layer.size / count / 2
+            # Half a unit of each row, or all of it where it is the last, which stays.
+            slack += layer.size / count * (1 if pruned == layer.size - layer.size // count else 0.5)
         else:
             assert pruned == round(sparsity * layer.size)
         weight = probe.macs[name] if recipe.allocation.budget == "macs" else layer.size

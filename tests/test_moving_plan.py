@@ -1,69 +1,27 @@
-"""Experiments with moving masks: points, rows, films, and going on after a kill."""
+"""Plans of moving masks: points, rows, films, the command."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from sparsity_core import checkpoint
 from sparsity_core.allocations import Global
 from sparsity_core.cli import main
-from sparsity_core.data import Split
 from sparsity_core.dynamic import RULES, Dense, RigL, SRigL, Static
 from sparsity_core.dynamic.choice import options_from, rule_with
 from sparsity_core.dynamic.film import Film
 from sparsity_core.dynamic.planning import plan_moving
-from sparsity_core.dynamic.trial import Trial, ended, film_so_far
+from sparsity_core.dynamic.trial import ended
 from sparsity_core.errors import SparsityError
-from sparsity_core.executors import InProcess
 from sparsity_core.folder import default_folder
-from sparsity_core.jobs import Job
 from sparsity_core.plans import plan_from_dict, row_from_dict
 from sparsity_core.recipe import Training
 from sparsity_core.store import Store
-from sparsity_core.task import Task
+from tests.moving_task import FRESH, TRAINING, plan_of, task
 
-TRAINING = Training(steps=30, rate=0.1, batch_size=16, weight_decay=1e-3)
-FRESH = lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))  # noqa: E731
-
-
-def make_task():
-    """A small problem; also what the killed process loads."""
-    make = torch.Generator().manual_seed(5)
-
-    def split(count):
-        inputs = torch.randn(count, 8, generator=make)
-        return Split(inputs, inputs[:, :4].argmax(1))
-
-    torch.manual_seed(0)
-    model = FRESH().eval()
-    return Task(
-        "tests.test_moving_plan:make_task", model, split(96), split(40), split(50), fresh=FRESH
-    )
-
-
-@pytest.fixture
-def task(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path))
-    return make_task()
-
-
-def plan_of(task, rules=None, **options):
-    rules = rules or [RigL(every=3)]
-    options = {"training": TRAINING, "sparsities": [0.75], "every": 7, "device": "cpu"} | options
-    return plan_moving(task, rules=rules, **options)
-
-
-def found(rows):
-    """What was measured, without how long it took."""
-    return [asdict(replace(row, seconds=0.0)) for row in rows]
+__all__ = ["task"]
 
 
 def test_points_by_eye(task):
@@ -144,87 +102,6 @@ def test_a_look_changes_nothing(task):
         assert (row.training_cost, row.explored) == (other.training_cost, other.explored)
 
 
-@pytest.mark.parametrize("kind", ["rigl", "set", "sparse-momentum", "top-kast", "str", "gmp"])
-def test_going_on_after_a_stop_gives_the_same_rows(task, monkeypatch, kind):
-    monkeypatch.setattr(checkpoint, "_LOST", 0.0)
-    options = {"every": 3} if "every" in RULES.options_of(kind) else {}
-    plan = plan_of(task, [RULES.make(kind, **options)])
-    points = [p for p in plan.points() if p.training == plan.trainings()[-1]]
-    whole = found(plan.run(task, points))
-    final = ended(points[0].training)
-    checkpoint.free(plan.saved_under(), default_folder())
-    assert ended(points[0].training) is None
-    stopped = Trial(task, plan, points[0].training)
-    for point in points[:3]:
-        stopped.measure(point)
-    assert film_so_far(points[0].training).steps == [0, 7, 14]
-    # Rows 1 and 2 were saved but not stored: they are not trained again, and come out the same.
-    assert found(plan.run(task, points[1:])) == whole[1:]
-    again = ended(points[0].training)
-    assert all(torch.equal(final[0][name], again[0][name]) for name in final[0])
-    assert all(torch.equal(final[1][name], again[1][name]) for name in final[1])
-    assert final[2].steps == again[2].steps == plan.looks
-    # And when all is over the file alone gives every row.
-    assert found(plan.run(task, points)) == whole
-
-
-_KILLED = """
-import os, signal
-from sparsity_core import checkpoint
-from sparsity_core.dynamic import RigL
-from sparsity_core.executors import InProcess
-from sparsity_core.jobs import Job
-from sparsity_core.store import Store
-from tests.test_moving_plan import make_task, plan_of
-import torch
-torch.set_num_threads(1)
-checkpoint._LOST = 0.0
-update = RigL.update
-def killed(self, state):
-    if state.clock.step == 15:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return update(self, state)
-RigL.update = killed
-task = make_task()
-Job(plan_of(task), Store()).run(InProcess(task))
-"""
-
-
-def test_killed_in_the_middle_of_an_update(task, tmp_path, monkeypatch):
-    plan = plan_of(task)
-    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path / "whole"))
-    whole = found(plan.run(task, plan.points()))
-    monkeypatch.setenv("SPARSITY_STORE", str(tmp_path / "killed"))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", _KILLED], env=environment)
-    assert done.returncode == -signal.SIGKILL
-    store = Store()
-    stored = store.rows(plan)
-    assert [row.step for row in stored[-3:]] == [0, 7, 14]
-    assert store.runs()[0].state == "interrupted"
-    assert film_so_far(plan.trainings()[-1]).steps == [0, 7, 14]
-    job = Job(store.plan(plan.digest), store)
-    job.run(InProcess(task))
-    assert job.view.state == "done"
-    assert found(store.rows(plan)) == whole
-
-
-def test_a_training_that_breaks_is_rows_with_a_status(task):
-    plan = plan_of(task, training=replace(TRAINING, rate=1e30))
-    rows = list(plan.run(task, plan.points()))
-    first = [row for row in rows if row.rule == "dense"]
-    assert [row.status for row in first] == ["ok"] + ["nan"] * 5
-    assert "lower the rate" in first[-1].message
-    assert first[-1].value is None
-
-
-def test_a_layer_without_weights_is_collapsed(task):
-    plan = plan_of(task, [Static()], sparsities=[1.0])
-    row = list(plan.run(task, plan.points()))[-1]
-    assert (row.status, row.achieved_sparsity) == ("collapsed", 1.0)
-    assert row.message == "no weight left in 0.weight, 2.weight"
-
-
 def test_matched_has_the_counts_that_were_learned(task):
     learned = RULES.make("str", initial=-1.5)
     plan = plan_of(task, [learned], matched=True)
@@ -254,14 +131,6 @@ def test_sparse_execution_gives_the_simulated_numbers(task):
     for options in ({"rules": [RULES.make("str")]}, {"rules": [RigL()], "matched": True}):
         with pytest.raises(SparsityError, match="choose simulated"):
             plan_of(task, execution="sparse", **options)
-
-
-def test_another_state_of_the_model_is_refused(task):
-    plan = plan_of(task)
-    plan.check(task)
-    other = replace(task, validation=task.test)
-    with pytest.raises(SparsityError, match="validation digest has changed"):
-        plan.check(other)
 
 
 @pytest.mark.parametrize(

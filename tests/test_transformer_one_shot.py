@@ -1,4 +1,4 @@
-"""Wanda and SparseGPT beat magnitude on a transformer trained on a small language (three seeds).
+"""Wanda and SparseGPT beat magnitude on a transformer trained on a small language (two seeds).
 
 The same on real text: `python -m benchmarks.transformer_one_shot`, which also says what outlier
 features are for.
@@ -29,7 +29,7 @@ def small_language(length, seed):
     return torch.tensor(text)
 
 
-@pytest.fixture(scope="module", params=range(3))
+@pytest.fixture(scope="module", params=range(2))
 def perplexities(request):
     """Of each method on a seed's own language and model."""
     torch.set_num_threads(1)
