@@ -56,10 +56,12 @@ def test_the_axis_is_switched_and_is_in_the_link(curved: App, page: Page) -> Non
 
 def test_a_choice_goes_into_the_link_and_comes_back_from_it(app: App, page: Page) -> None:
     open_page(page, app, "tradeoff?model=digits-mlp")
+    page.get_by_text("Choose what to compare").click()
     page.get_by_text("All combinations", exact=True).click()
     page.wait_for_url(re.compile("curve-crossed=true"))
     page.reload()
     settle(page)
+    page.get_by_text("Choose what to compare").click()
     expect(page.get_by_role("checkbox", name=re.compile("All combinations"))).to_be_checked()
 
 
