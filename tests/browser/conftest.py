@@ -131,13 +131,13 @@ def tab(window: BrowserContext) -> Page:
 
 @pytest.fixture
 def page(tab: Page) -> Iterator[Page]:
-    """The tab as if it were new; at the end no traceback may stand on it."""
-    tab.set_viewport_size(_WIDE)
-    tab.emulate_media(color_scheme="light")
+    """The tab, left as if it were new; at the end no traceback may stand on it."""
     yield tab
     tracebacks = tab.locator('[data-testid="stException"]').count()
     tab.evaluate("localStorage.clear(), sessionStorage.clear()")
     tab.context.clear_cookies()
+    tab.set_viewport_size(_WIDE)
+    tab.emulate_media(color_scheme="light")
     assert tracebacks == 0
 
 
