@@ -23,9 +23,9 @@ from sparsity_core.structures import STRUCTURES
 from tests.test_sample_models import IMAGE
 
 SAMPLES = 4
-# As good for what a mask may do, and quicker than the usual 50 steps, 20 steps and 16 draws.
+# As good for what a mask may do, and quicker than the usual 50 and 20 steps and 16 draws.
 FEW = {
-    "movement": {"steps": 5},
+    "movement": {"steps": 2},
     "integrated-gradients": {"steps": 4},
     "conductance": {"steps": 4},
     "obd": {"draws": 2},
