@@ -11,8 +11,8 @@ from sparsity_core.plans import plan_from_dict
 from sparsity_core.schema import PARTS_OF
 
 _ITS_ALONE = """
-point_id IN (SELECT point_id FROM run_points WHERE run_id=?1)
-AND point_id NOT IN (SELECT point_id FROM run_points WHERE run_id<>?1)"""
+point_id IN (SELECT point_id FROM run_points WHERE run_id=:run)
+AND point_id NOT IN (SELECT point_id FROM run_points WHERE run_id<>:run)"""
 # Others can share nothing but the points of the same kind and model.
 _PLANS = """
 SELECT id, plan FROM runs
@@ -21,7 +21,7 @@ WHERE (kind, model) IN (SELECT kind, model FROM runs WHERE id=?)"""
 
 def points_alone(db: sqlite3.Connection, run_id: str) -> int:
     """How many stored points a run has, and no other."""
-    (found,) = db.execute(f"SELECT COUNT(*) FROM results WHERE {_ITS_ALONE}", [run_id])
+    (found,) = db.execute(f"SELECT COUNT(*) FROM results WHERE {_ITS_ALONE}", {"run": run_id})
     return int(found[0])
 
 
@@ -31,9 +31,9 @@ def delete_run(db: sqlite3.Connection, run_id: str, folder: Path) -> int:
     So do parts of its points, and the files that its trainings were saved in.
     """
     saved = _saved_alone(db, run_id)
-    gone = db.execute(f"DELETE FROM results WHERE {_ITS_ALONE}", [run_id]).rowcount
+    gone = db.execute(f"DELETE FROM results WHERE {_ITS_ALONE}", {"run": run_id}).rowcount
     db.execute("DELETE FROM runs WHERE id=?", [run_id])
-    db.executemany(f"DELETE FROM results WHERE {PARTS_OF}", [(name,) for name in saved])
+    db.executemany(f"DELETE FROM results WHERE {PARTS_OF}", [{"id": name} for name in saved])
     checkpoint.free(saved, folder)
     return gone
 

@@ -24,4 +24,4 @@ CREATE INDEX run_points_by_point ON run_points(point_id)""",
 }
 
 # A part's id is its point's, a colon, and its samples; a semicolon is what comes after a colon.
-PARTS_OF = "point_id > ?1 || ':' AND point_id < ?1 || ';'"
+PARTS_OF = "point_id > :id || ':' AND point_id < :id || ';'"

@@ -86,7 +86,7 @@ class Store:
                     for row in rows
                 ],
             )
-            measured = [(row.point_id,) for row in rows if row.status != "failed"]
+            measured = [{"id": row.point_id} for row in rows if row.status != "failed"]
             db.executemany(f"DELETE FROM results WHERE {PARTS_OF}", measured)
 
     def parts(self, point_ids: Sequence[str]) -> dict[str, list[Part]]:
@@ -94,7 +94,7 @@ class Store:
         with self._database.connection() as db:
             found = db.execute(
                 "SELECT value, record FROM json_each(?) "
-                f"JOIN results ON {PARTS_OF.replace('?1', 'value')}",
+                f"JOIN results ON {PARTS_OF.replace(':id', 'value')}",
                 [json.dumps(list(point_ids))],
             ).fetchall()
         parts: dict[str, list[Part]] = {}
