@@ -11,6 +11,7 @@ CHART = '[data-testid="stVegaLiteChart"] :is(canvas, svg.marks)'
 SCORERS = "scorers?model=digits-mlp&layer=fc3.weight&scorers=magnitude&scorers=taylor&scorers=wanda"
 CELLS = "text=Click a cell to take its row as A"
 SHIPPED = "text=A finished example"
+CURVES = "text=/A finished example|Horizontal axis/"  # an earlier test may have stored some points
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ SHIPPED = "text=A finished example"
         ("", "light", CHART, "text=Accuracy on test"),
         (SCORERS, "light", CELLS, "text=A: magnitude"),
         (SCORERS, "dark", CELLS, "text=A: magnitude"),
-        ("tradeoff", "light", CHART, SHIPPED),
+        ("tradeoff", "light", CHART, CURVES),
         ("masks?model=digits-mlp&layer=fc2.weight&mask-compare=true", "light", CHART, "h1"),
         ("masks?model=digits-lenet&layer=conv2.weight&structure=2:4", "light", CHART, "canvas"),
         ("tickets?tickets-view=Behaviour", "light", CHART, SHIPPED),
