@@ -156,8 +156,7 @@ def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
 
 def _copy(packed: Packed) -> Packed:
     parts = {name: part.clone() for name, part in packed.parts.items()}
-    product = packed.kernel.bind(parts, packed.shape, packed.bias)
-    return dataclasses.replace(packed, parts=parts, product=product)
+    return dataclasses.replace(packed, parts=parts).run_by(packed.kernel)
 
 
 def _energies(calls: dict[str, list[Call]]) -> dict[str, float | None]:

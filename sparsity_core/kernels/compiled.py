@@ -30,9 +30,13 @@ def check_threads(threads: int) -> None:
 
 def spread_parts(function: Function, count: int, threads: int, *fixed: Any) -> None:
     """Call function(*fixed, first, end) for 0..count, cut into one even part a thread."""
-    threads = max(1, min(threads, count))
-    edges = [count * i // threads for i in range(threads + 1)]
-    at_once(function, [(*fixed, *part) for part in pairwise(edges)])
+    parts = even_parts(count, max(1, min(threads, count)))
+    at_once(function, [(*fixed, *part) for part in parts])
+
+
+def even_parts(count: int, parts: int) -> list[tuple[int, int]]:
+    """0..count as so many pieces (first, end)."""
+    return list(pairwise(count * i // parts for i in range(parts + 1)))
 
 
 def at_once(function: Function, calls: Sequence[tuple[Any, ...]]) -> None:

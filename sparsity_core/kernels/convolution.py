@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from sparsity_core.kernels.compiled import at_once, check_threads, padded_bias
+from sparsity_core.kernels.compiled import at_once, check_threads, even_parts, padded_bias
 from sparsity_core.kernels.convolve import convolve
 from sparsity_core.kernels.dense_convolution import Convolution
 from sparsity_core.kernels.kernel import KERNELS, Parts, Product
@@ -179,8 +179,7 @@ def _shared_out(mask: Tensor, vectors: int, threads: int) -> list[tuple[range, t
     """
     filters = range(len(mask))
     if vectors >= _CUT * threads or threads == 1:
-        edges = [vectors * i // threads for i in range(threads + 1)]
-        return [(filters, part) for part in pairwise(edges)]
+        return [(filters, part) for part in even_parts(vectors, threads)]
     before = torch.cat([torch.zeros(1), mask.flatten(1).sum(1).cumsum(0)])
     wanted = before[-1] * torch.arange(1, threads) / threads
     inner = torch.searchsorted(before, wanted).tolist()

@@ -37,9 +37,7 @@ class FusedConvolution(nn.Module):
         images = getattr(self._mine, "images", None)
         if images is None or images.taken != (x.shape, x.stride()):
             images = self._mine.images = self.images(x)
-        if residual is not None and not lie_alike(residual, images.result):
-            residual = images.layout.outputs(aligned(images.sums.numel())).copy_(residual)
-        return images(x, residual)
+        return _with_sum(images, x, residual)
 
     @property
     def threads(self) -> int:
@@ -91,7 +89,7 @@ class FusedChain(nn.Module):
             return self._image_by_image(x)
         ready = self._ready(x, self.threads)
         if ready.chain is None:
-            return self._one_by_one(x)
+            return self._one_by_one(x, ready.held)
         ready.chain(x)
         return ready.result
 
@@ -141,10 +139,11 @@ class FusedChain(nn.Module):
                 own.append(line_of(images, share, values[taken], residual))
         return Chain(lines)
 
-    def _one_by_one(self, x: Tensor) -> Tensor:
+    def _one_by_one(self, x: Tensor, held: list[Images]) -> Tensor:
         values = [x]
-        for step, (taken, added) in zip(self.steps, self.reads, strict=True):
-            values.append(step(values[taken], None if added is None else values[added]))
+        for images, (taken, added) in zip(held, self.reads, strict=True):
+            residual = None if added is None else values[added]
+            values.append(_with_sum(images, values[taken], residual))
         return values[-1]
 
 
@@ -163,6 +162,13 @@ class _Ready:
     def bytes(self) -> int:
         """That the largest step reads and writes."""
         return max(one.bytes for one in self.held)
+
+
+def _with_sum(images: Images, x: Tensor, residual: Tensor | None) -> Tensor:
+    """The outputs; a residual that lies otherwise is laid out anew."""
+    if residual is not None and not lie_alike(residual, images.result):
+        residual = images.layout.outputs(aligned(images.sums.numel())).copy_(residual)
+    return images(x, residual)
 
 
 def lie_alike(one: Tensor, other: Tensor) -> bool:

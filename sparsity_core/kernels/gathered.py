@@ -139,8 +139,7 @@ def in_tiles(x: Tensor, samples: int) -> Tensor:
 
     rows, inputs = x.shape
     tiles = -(-rows // samples)
-    if tiles * samples * inputs >= 1 << 31:
-        raise SparsityError(f"{rows} samples of {inputs} inputs are too many for 32 bits")
+    check_32_bits(tiles * samples, inputs)
     if samples == 1:
         return x.contiguous().view(rows, inputs, 1)
     y = x.new_empty(tiles, inputs, samples)
@@ -149,6 +148,12 @@ def in_tiles(x: Tensor, samples: int) -> Tensor:
         *(x.contiguous(), y, rows, inputs), SAMPLES=samples, COLS=columns
     )
     return y
+
+
+def check_32_bits(samples: int, numbers: int) -> None:
+    """Raise SparsityError where places among so many samples' numbers do not fit into 32 bits."""
+    if samples * numbers >= 1 << 31:
+        raise SparsityError(f"{samples} samples of {numbers} numbers are too many for 32 bits")
 
 
 def next_power_of_two(count: int) -> int:

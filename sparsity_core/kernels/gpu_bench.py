@@ -1,6 +1,5 @@
 """How fast each GPU kernel is: against dense in the same type, and against what is possible."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def _measure(
                 base = _packed(work, point.sparsity, kernel)
                 first[family] = base, _expected(base, x)
             base, expected = first[family]
-            one = _again(dataclasses.replace(base, kernel=kernel))
+            one = base.run_by(kernel)  # a copy of its own on the GPU
             if reason := _wrong(one(x), expected, point.dtype):
                 failed[name] = reason
             else:
@@ -198,12 +197,6 @@ def _packed(work: Workload, sparsity: float, kernel: Kernel) -> Packed:
     return kernel.pack(work.weight, mask, work.bias)
 
 
-def _again(packed: Packed) -> Packed:
-    """The same with a copy of its own on the GPU."""
-    product = packed.kernel.bind(packed.parts, packed.shape, packed.bias)
-    return dataclasses.replace(packed, product=product)
-
-
 def _expected(packed: Packed, x: Tensor) -> Tensor:
     """The outputs in float64."""
     y = x.double() @ packed.dense().to(x.device, x.dtype).double().T
@@ -221,7 +214,8 @@ def _calls(packed: Packed, x: Tensor, cache: str) -> list[Call]:
     copies = [packed]
     if cache == "cold":
         room = _ROOM * torch.cuda.get_device_properties(x.device).L2_cache_size
-        copies += [_again(packed) for _ in range(math.ceil(room / packed.bytes))]
+        more = math.ceil(room / packed.bytes)
+        copies += [packed.run_by(packed.kernel) for _ in range(more)]
     return [lambda p=one: p(x) for one in copies]  # type: ignore[misc]
 
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sparsity_core.errors import SparsityError
-from sparsity_core.kernels.gathered import check_powers_of_two, next_power_of_two
+from sparsity_core.kernels.gathered import (
+    check_32_bits,
+    check_powers_of_two,
+    next_power_of_two,
+)
 from sparsity_core.kernels.gpu import TritonKernel
 from sparsity_core.kernels.kernel import KERNELS, Parts, Product
 from sparsity_core.kernels.torch_sparse import Bsr
@@ -65,8 +69,7 @@ class GpuBsr(TritonKernel):
             y = x.new_empty(rows, outputs)
             if not rows:
                 return y
-            if rows * max(shape) >= 1 << 31:
-                raise SparsityError(f"{rows} samples of {max(shape)} numbers are too many")
+            check_32_bits(rows, max(shape))
             samples = min(self.samples, max(_LEAST, next_power_of_two(rows)))
             triton_products.blocks[(-(-rows // samples), outputs // self.side)](
                 *(x.contiguous(), y, added, starts, columns, values, rows, outputs, inputs),

@@ -1,5 +1,6 @@
 """What a kernel is, the list of all of them, and a weight packed for one."""
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -67,6 +68,11 @@ class Packed:
     def dense(self) -> Tensor:
         """The masked weight, from the format."""
         return self.kernel.decode(self.parts, self.shape)[0]
+
+    def run_by(self, kernel: "Kernel") -> "Packed":
+        """The same parts, with a product of their own by a kernel of this format."""
+        product = kernel.bind(self.parts, self.shape, self.bias)
+        return dataclasses.replace(self, kernel=kernel, product=product)
 
 
 class Kernel(ABC):

@@ -189,9 +189,7 @@ def _on_one_thread(layer: SparseLayer) -> SparseLayer:
     packed: Packed = layer.packed
     if not hasattr(packed.kernel, "threads"):
         return layer
-    kernel = dataclasses.replace(packed.kernel, threads=1)  # type: ignore[type-var]
-    product = kernel.bind(packed.parts, packed.shape, packed.bias)
-    return SparseLayer(dataclasses.replace(packed, kernel=kernel, product=product))
+    return SparseLayer(packed.run_by(dataclasses.replace(packed.kernel, threads=1)))  # type: ignore[type-var]
 
 
 def _placed(dense: nn.Module, layers: Mapping[str, SparseLayer]) -> nn.Module:
